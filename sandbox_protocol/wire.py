@@ -1,0 +1,62 @@
+"""JSON records that cross a border, as frozen dataclasses, with their one encoding. Field names on the wire are camelCase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+SyncMode = Literal["merge", "mirror"]
+RestartMode = Literal["auto", "always", "never"]
+Stream = Literal["stdout", "stderr", "system"]
+
+TAR = "application/x-tar"
+JSON = "application/json"
+MANIFEST_KIND = "SyncManifest"
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An entry that a sync was asked to write or delete and did not, without failing: it is ignored or reserved."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    """Answer to a sync: counts of entries, bytes of file content written, and whether the app was restarted."""
+
+    revision: str
+    written: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    bytes: int = 0
+    restarted: bool = False
+    skipped: tuple[Skipped, ...] = ()
+
+    def to_json(self, api_version: str) -> dict[str, Any]:
+        return {
+            "kind": "SyncResult",
+            "apiVersion": api_version,
+            "revision": self.revision,
+            "written": self.written,
+            "deleted": self.deleted,
+            "unchanged": self.unchanged,
+            "bytes": self.bytes,
+            "restarted": self.restarted,
+            "skipped": [{"path": s.path, "reason": s.reason} for s in self.skipped],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEntry:
+    """One entry of the workspace: ``sha256`` of a file's content or of a link's target; size in bytes; mode bits 0o777."""
+
+    path: str
+    type: Literal["file", "symlink", "directory"]
+    size: int = 0
+    mode: int = 0o644
+    sha256: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"path": self.path, "type": self.type, "size": self.size, "mode": f"{self.mode:04o}", "sha256": self.sha256}

@@ -1,0 +1,74 @@
+# Two commands matter on a fresh machine: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+UV_VERSION := 0.13.9
+# Test runs end with the runner's own closing line; PYTEST_ARGS narrows them, e.g. PYTEST_ARGS='-k sync'
+PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
+
+.PHONY: help demo test test-unit test-cluster test-e2e test-teardown check bench cluster-up cluster-down cluster-status images \
+        load-sandbox-runner-image deploy undeploy locks up
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-28s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/ready: requirements/dev.txt pyproject.toml
+	@echo "==> Python environment .venv (from requirements/dev.txt, hash-checked)"
+	@python3 -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
+	@python3 -c 'import ensurepip' 2>/dev/null || { echo "    installing the distribution's python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv; }
+	@[ -x $(PY) ] || python3 -m venv .venv
+	@.venv/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+	@.venv/bin/uv pip sync -q --python $(PY) --require-hashes requirements/dev.txt
+	@.venv/bin/uv pip install -q --python $(PY) --no-deps -e .
+	@touch $@
+
+demo: up ## everything from nothing: a cluster, the operator, a real app, an edit seen in a real browser
+	@$(PY) -m demo
+
+up: .venv/ready ## cluster, images and operator, without the demo
+	@$(PY) -m devcluster.everything
+
+test: .venv/ready check test-unit up ## unit, cluster and end-to-end tests on the same cluster
+	@$(PYTEST) tests/cluster tests/e2e
+
+test-unit: .venv/ready ## no cluster, no network
+	@$(PYTEST) tests/unit
+
+test-cluster: up ## against the real cluster
+	@$(PYTEST) tests/cluster
+
+test-e2e: up ## real Chromium
+	@$(PYTEST) tests/e2e
+
+test-teardown: .venv/ready ## shows that `down` leaves nothing behind; takes the cluster down
+	@$(PYTEST) tests/teardown
+
+check: .venv/ready ## format, lint, types, layers
+	@.venv/bin/ruff format --check -q . && .venv/bin/ruff check -q . && .venv/bin/mypy && .venv/bin/lint-imports > .lint-imports.log || { cat .lint-imports.log; exit 1; }
+
+bench: up ## figures, each a ratio against something named
+	@$(PY) -m tests.bench
+
+cluster-up: .venv/ready ## a real Kubernetes; kubeconfig at .devcluster/kubeconfig
+	@$(PY) -m devcluster up
+
+cluster-down: .venv/ready ## take it down; leaves no trace outside .devcluster and the build cache
+	@$(PY) -m devcluster down
+
+cluster-status: .venv/ready ## what runs, and what it needs
+	@$(PY) -m devcluster status
+
+images: .venv/ready ## build both images
+	@$(PY) -m devcluster.images build
+
+load-sandbox-runner-image: .venv/ready ## build and load the default runner image; prints its digest reference
+	@$(PY) -m devcluster.images load runner
+
+deploy: .venv/ready ## install or update the operator in the cluster
+	@$(PY) -m devcluster.deploy up
+
+undeploy: .venv/ready ## remove the operator and every runtime; leaves nothing
+	@$(PY) -m devcluster.deploy down
+
+locks: .venv/ready ## resolve requirements/*.txt anew from pyproject.toml
+	@requirements/lock.sh

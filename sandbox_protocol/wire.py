@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,6 +48,19 @@ class SyncResult:
             "skipped": [{"path": s.path, "reason": s.reason} for s in self.skipped],
         }
 
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> SyncResult:
+        """KeyError, TypeError or ValueError when ``body`` is no SyncResult."""
+        return cls(
+            revision=str(body["revision"]),
+            written=int(body.get("written", 0)),
+            deleted=int(body.get("deleted", 0)),
+            unchanged=int(body.get("unchanged", 0)),
+            bytes=int(body.get("bytes", 0)),
+            restarted=bool(body.get("restarted", False)),
+            skipped=tuple(Skipped(str(s["path"]), str(s.get("reason", ""))) for s in body.get("skipped") or ()),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ManifestEntry:
@@ -60,3 +74,14 @@ class ManifestEntry:
 
     def to_json(self) -> dict[str, Any]:
         return {"path": self.path, "type": self.type, "size": self.size, "mode": f"{self.mode:04o}", "sha256": self.sha256}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> ManifestEntry:
+        """KeyError, TypeError or ValueError when ``body`` is no entry of a manifest."""
+        return cls(
+            path=str(body["path"]),
+            type=body["type"],
+            size=int(body.get("size", 0)),
+            mode=int(str(body.get("mode", "0644")), 8),
+            sha256=str(body.get("sha256", "")),
+        )

@@ -1,0 +1,53 @@
+"""What the controller's own parts may fail with. API server refusals are in :mod:`sandbox_operator.kube.errors`.
+
+::
+
+    OperatorError
+    ├─ SettingsError      the environment of the program is wrong: it ends, with a sentence
+    ├─ Rejected           a person must act; ``reason`` becomes the reason of a condition, the message its message
+    │  ├─ SpecInvalid     … the owner of the SandboxRunner
+    │  ├─ TemplateInvalid … the owner of the SandboxTemplate
+    │  └─ Unowned         an object that is not ours holds a name we need
+    └─ RetryLater         nothing is wrong, something is not there yet; come back after ``seconds``
+"""
+
+# ruff: noqa: N818 - Rejected and RetryLater say who must act, which "Error" would hide
+from __future__ import annotations
+
+
+class OperatorError(Exception):
+    pass
+
+
+class SettingsError(OperatorError):
+    pass
+
+
+class Rejected(OperatorError):
+    """Trying again changes nothing until somebody changes the object that the message names."""
+
+    reason = "Rejected"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or type(self).reason
+
+
+class SpecInvalid(Rejected):
+    reason = "SpecInvalid"
+
+
+class TemplateInvalid(Rejected):
+    reason = "TemplateInvalid"
+
+
+class Unowned(Rejected):
+    reason = "Conflict"
+
+
+class RetryLater(OperatorError):
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.message = message
+        self.seconds = seconds

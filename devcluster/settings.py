@@ -1,0 +1,89 @@
+"""Where the development cluster lives: addresses, names and folders. Everything here is fixed or derived; nothing is measured.
+
+The addresses are the same in every checkout, so one machine runs one cluster (`devcluster.machine_lock` says so in words).
+Deriving them per checkout was weighed and dropped: tests, policies and the mirrors' address would all have to be templates,
+and two clusters do not fit the memory of the machines this is for.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+NODE = "n1"
+NODE_ADDRESS = "10.99.0.2"  # on the link to the pretend internet; pods and daemons know the API server by it
+INTERNET_GATEWAY = "10.99.0.1"
+MACHINE_ADDRESS = "10.98.0.1"  # this machine's end of the private link to the node
+MACHINE_LINK_ADDRESS = "10.98.0.2"  # the node's end of it: where kubectl on this machine connects
+POD_CIDR = "10.244.0.0/16"
+SERVICE_CIDR = "10.96.0.0/16"
+API_SERVICE_ADDRESS = "10.96.0.1"
+DNS_ADDRESS = "10.96.0.10"
+API_PORT = 6443
+
+PUBLIC_ADDRESSES = ("203.0.113.10", "203.0.113.11")  # TEST-NET-3: stands for any host out there
+FORBIDDEN_ADDRESSES = ("169.254.169.254", "192.168.7.7", "100.64.0.9")  # cloud metadata, a LAN, carrier-grade NAT
+MIRROR_ADDRESS = "203.0.113.20"  # package mirrors, `mirror.devcluster.test` inside the cluster
+
+PREVIEW_NODE_PORT = 30090  # Service `preview` of the operator
+PREVIEW_LISTEN = ("127.0.0.1", 8090)  # where browsers on this machine find it
+
+CONTEXT = "devcluster"  # name of context, cluster and user in the kubeconfig
+CGROUP = "devcluster"
+NODE_NETNS = "devcluster-node"
+INTERNET_NETNS = "devcluster-internet"
+
+
+@dataclass(frozen=True)
+class State:
+    """Folders of one cluster, below `root`, which must be on a real disk (not tmpfs, not an overlay: containerd stacks its own)."""
+
+    root: Path
+
+    @property
+    def kubeconfig(self) -> Path:
+        """For programs on this machine: the contract's path."""
+        return self.root / "kubeconfig"
+
+    @property
+    def bin(self) -> Path:
+        """One link per program into the content cache; `cni/` holds the network plugins."""
+        return self.root / "bin"
+
+    @property
+    def pki(self) -> Path:
+        return self.root / "pki"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "log"
+
+    @property
+    def run(self) -> Path:
+        """Identities of daemons and the containerd socket; worth nothing after a reboot."""
+        return self.root / "run"
+
+    @property
+    def config(self) -> Path:
+        """Rendered configuration files."""
+        return self.root / "etc"
+
+    @property
+    def mount_namespace(self) -> Path:
+        return self.root / "ns" / "mnt"
+
+    @property
+    def containerd_socket(self) -> Path:
+        return self.run / "containerd" / "containerd.sock"
+
+
+def state_from_environment() -> State:
+    """`DEVCLUSTER_STATE`, else `.devcluster/` in the work tree."""
+    return State(Path(os.environ.get("DEVCLUSTER_STATE") or REPOSITORY / ".devcluster").resolve())
+
+
+def cache_root() -> Path:
+    """Built programs, by content, shared by all checkouts of this user."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "appstudio-devcluster"

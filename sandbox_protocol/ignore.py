@@ -1,98 +1,106 @@
-"""What stays out of a sync: dependencies, version control, and what the tree's own ``.sandboxignore`` names.
+"""Which entries stay out of a sync without failing it: node_modules, .git, and what the tree's ``.sandboxignore`` names.
 
-Client and agent ask the same rules, so that neither sends what the other will not keep. The form is that of .gitignore: one
-pattern a line, ``#`` comments, ``!`` takes back, a trailing ``/`` means directories, a ``/`` elsewhere anchors at the root,
-``*`` ``?`` ``[…]`` within one component, ``**`` across components; the last matching line wins, and nothing below an ignored
-directory comes back.
-
-The file comes from an untrusted tree: its size is bounded, and matching takes time linear in pattern times path.
+Client and agent ask the same rules, so that neither sends what the other will not keep. The patterns are gitignore's: ``#``
+comments, ``!`` takes back, a trailing ``/`` means directories, a ``/`` elsewhere anchors at the root, ``**`` spans components,
+the last match wins, and below an ignored directory nothing can be taken back.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
-IGNORE_FILE = ".sandboxignore"
-ALWAYS = frozenset({".git", "node_modules"})
-"""Names that stay out at any depth and cannot be taken back: large, machine-made, and of another platform than the pod's."""
-MAX_BYTES = 64 * 1024
-MAX_PATTERNS = 1000
+FILE = ".sandboxignore"
+ALWAYS = frozenset({"node_modules", ".git"})
+"""At any depth: dependencies are installed in the pod (other machine, other binaries), and history is not the app's input."""
+
+MAX_BYTES, MAX_PATTERNS = 64 * 1024, 500
+"""Of .sandboxignore. Every entry is held against every pattern, and the file is written by whoever syncs or by the app."""
+
+_Component = Callable[[str], object] | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    segments: tuple[re.Pattern[str] | None, ...]
-    """None stands for ``**``."""
+    text: str
+    negated: bool
     directories_only: bool
-    takes_back: bool
+    components: tuple[_Component, ...]
+    """A matcher a component; None is ``**``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ignore:
-    """A set of rules; the empty one ignores only :data:`ALWAYS`."""
+    """Answers for one ``.sandboxignore``; remembers directories, which most entries of a tree share."""
 
     patterns: tuple[_Pattern, ...] = ()
+    _directories: dict[str, tuple[str, str] | None] = field(default_factory=dict)
 
-    @classmethod
-    def parse(cls, text: str) -> Ignore:
-        """Rules of a ``.sandboxignore``. ValueError when it is over a bound; a pattern that means nothing matches nothing."""
-        if len(text.encode(errors="surrogateescape")) > MAX_BYTES:
-            raise ValueError(f"{IGNORE_FILE} is larger than {MAX_BYTES} bytes")
-        patterns = [pattern for line in text.splitlines() if (pattern := _parse_line(line)) is not None]
-        if len(patterns) > MAX_PATTERNS:
-            raise ValueError(f"{IGNORE_FILE} has {len(patterns)} patterns, more than {MAX_PATTERNS}")
-        return cls(tuple(patterns))
+    def reason(self, path: str, *, directory: bool = False) -> tuple[str, str] | None:
+        """``(topmost ignored path, why)``, or None when ``path`` takes part."""
+        parent, _, _ = path.rpartition("/")
+        if parent:
+            if parent not in self._directories:
+                self._directories[parent] = self.reason(parent, directory=True)
+            if above := self._directories[parent]:
+                return above
+        return self._own(path, directory)
 
     def ignores(self, path: str, *, directory: bool = False) -> bool:
-        """Whether the relative ``path`` stays out, by itself or because a directory above it does."""
+        return self.reason(path, directory=directory) is not None
+
+    def _own(self, path: str, directory: bool) -> tuple[str, str] | None:
         parts = path.split("/")
-        if not ALWAYS.isdisjoint(parts):
-            return True
-        if not self.patterns:
-            return False
-        return any(self._names(parts[:depth], directory or depth < len(parts)) for depth in range(1, len(parts) + 1))
-
-    def _names(self, parts: Sequence[str], directory: bool) -> bool:
+        if parts[-1] in ALWAYS:
+            return path, f"{parts[-1]} is never synced"
         for pattern in reversed(self.patterns):
-            if (directory or not pattern.directories_only) and _matches(pattern.segments, parts):
-                return not pattern.takes_back
-        return False
-
-
-def _parse_line(line: str) -> _Pattern | None:
-    line = line.rstrip()
-    if not line or line.startswith("#"):
+            if (directory or not pattern.directories_only) and _matches(pattern.components, parts):
+                return None if pattern.negated else (path, f"{FILE} names it: {pattern.text}")
         return None
-    takes_back = line.startswith("!")
-    if takes_back or line.startswith("\\"):
-        line = line[1:]
-    directories_only = line.endswith("/")
-    line = line.rstrip("/")
-    anchored = "/" in line
-    segments = [segment for segment in line.split("/") if segment]
-    if not segments:
-        return None
-    if not anchored:
-        segments.insert(0, "**")
-    compiled = tuple(None if segment == "**" else re.compile(fnmatch.translate(segment)) for segment in segments)
-    return _Pattern(compiled, directories_only, takes_back)
 
 
-def _matches(pattern: Sequence[re.Pattern[str] | None], parts: Sequence[str]) -> bool:
-    """Greedy with one point of return, the last ``**``: enough for a single kind of wildcard, and never exponential."""
+def parse(content: bytes) -> Ignore:
+    """Patterns of a ``.sandboxignore``; what is over the bounds is left unread, undecodable bytes match nothing."""
+    lines = content[:MAX_BYTES].decode("utf-8", "replace").splitlines()
+    return Ignore(tuple(_patterns(lines))[:MAX_PATTERNS])
+
+
+def _patterns(lines: Iterable[str]) -> Iterable[_Pattern]:
+    for line in lines:
+        text = line.rstrip()
+        if not text or text.startswith("#"):
+            continue
+        negated, body = text.startswith("!"), text.removeprefix("!").removeprefix("\\")
+        directories_only, body = body.endswith("/"), body.rstrip("/")
+        if not body:
+            continue
+        anchored = "/" in body
+        parts = [part for part in body.split("/") if part]
+        components: list[_Component] = [] if anchored else [None]
+        for part in parts:
+            # consecutive "**" say the same as one, and would only multiply the work
+            if part != "**":
+                # fnmatch.translate writes possessive groups: matching one name is linear, whatever the pattern
+                components.append(re.compile(fnmatch.translate(part)).match)
+            elif not components or components[-1] is not None:
+                components.append(None)
+        yield _Pattern(text, negated, directories_only, tuple(components))
+
+
+def _matches(components: tuple[_Component, ...], parts: list[str]) -> bool:
+    """Whole-path match. Greedy with one point of return, the last ``**``: enough for one kind of wildcard, never exponential."""
     at, part, back_at, back_part = 0, 0, -1, 0
     while part < len(parts):
-        if at < len(pattern) and (segment := pattern[at]) is None:
+        if at < len(components) and (matcher := components[at]) is None:
             back_at, back_part = at, part
             at += 1
-        elif at < len(pattern) and segment is not None and segment.match(parts[part]):
+        elif at < len(components) and matcher is not None and matcher(parts[part]):
             at, part = at + 1, part + 1
         elif back_at >= 0:
             back_part += 1
             at, part = back_at + 1, back_part
         else:
             return False
-    return all(segment is None for segment in pattern[at:])
+    return all(matcher is None for matcher in components[at:])

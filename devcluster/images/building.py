@@ -1,0 +1,93 @@
+"""Builds an image unless an equal one was built before; the result is an OCI archive in the content cache."""
+
+import fcntl
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from devcluster.images.archive import to_oci
+from devcluster.images.base import base_tag, ensure_base
+from devcluster.images.builder import Builder, BuildRequest, find_builder
+from devcluster.images.definition import Image, content_key
+from devcluster.images.index_settings import write_build_secrets
+from devcluster.images.running import run_logged
+from devcluster.progress import say, step
+from devcluster.settings import REPOSITORY, cache_root
+
+_KEPT_ARCHIVES = 3  # of each image: the present one, and going back and forth between two branches
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a person may choose."""
+
+    base_image: str | None = None  # None: the builder's default, see `base_for`
+    pull: bool = False  # build anew from the base up, with today's packages
+
+
+def images_cache() -> Path:
+    """Archives by content, the builder's own store and the lock."""
+    return cache_root() / "images"
+
+
+def build(image: Image, options: BuildOptions, log: Path) -> Path:
+    """Returns the archive of `image`. One build runs at a time on a machine: a second one waits and finds the result."""
+    with _one_at_a_time():
+        builder = find_builder(images_cache() / "buildah")
+        base = _base_name(builder, options)
+        key = content_key(REPOSITORY, image, base, builder.kind)
+        archive = images_cache() / image.name / f"{key}.tar"
+        if archive.exists() and not options.pull:
+            os.utime(archive)
+            return archive
+        if base == base_tag():
+            ensure_base(builder, REPOSITORY / "Dockerfile.base", log, fresh=options.pull)
+        request = BuildRequest(
+            dockerfile=REPOSITORY / image.dockerfile,
+            context=REPOSITORY,
+            tag=image.tag,
+            arguments={"BASE_IMAGE": base} if base else {},
+            pull=options.pull,
+        )
+        with step(f"image {image.name} built by {builder.kind} from {base or 'its default base'}"):
+            _build_archive(builder, request, archive, log)
+        _forget_old(archive.parent)
+        return archive
+
+
+def _base_name(builder: Builder, options: BuildOptions) -> str:
+    """The chosen base; else the Dockerfile's own (named by "") where a registry answers; else one of distribution packages."""
+    return options.base_image or ("" if builder.reaches_registries else base_tag())
+
+
+def _build_archive(builder: Builder, request: BuildRequest, archive: Path, log: Path) -> None:
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    # beside the archive: the system's temporary folder may be small or in memory
+    with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+        secrets = write_build_secrets(Path(folder), sys.executable)
+        run_logged(builder.build_argv(replace(request, secrets=secrets)), log)
+        saved = Path(folder) / "saved.tar"
+        run_logged(builder.save_argv(request.tag, saved), log)
+        to_oci(saved, archive, request.tag)
+
+
+def _forget_old(folder: Path) -> None:
+    newest_first = sorted(folder.glob("*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for archive in newest_first[_KEPT_ARCHIVES:]:
+        archive.unlink()
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    images_cache().mkdir(parents=True, exist_ok=True)
+    with (images_cache() / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another image build is running; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

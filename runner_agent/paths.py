@@ -1,0 +1,106 @@
+"""Names of workspace entries as a caller sends them, judged by text alone; nothing here touches a disk.
+
+What is on the disk is judged where it is opened (:mod:`runner_agent.workspace_tree`): the app can change it at any time, so
+a text that was found good says nothing about what it will meet there.
+"""
+
+from __future__ import annotations
+
+from sandbox_protocol.errors import Cause
+from sandbox_protocol.limits import NAME_BYTES, PATH_BYTES
+
+RESERVED = frozenset({".agent"})
+"""First components that no sync may use: on the volume this name holds the agent's own state beside the tree, and a second
+one inside it would make the two easy to confuse for whoever looks at a volume or a backup."""
+
+
+class RefusedError(Exception):
+    """One entry cannot be accepted. The sync it belongs to is refused as a whole; ``cause`` names the entry."""
+
+    def __init__(self, path: str, reason: str, message: str) -> None:
+        self.cause = Cause(shown(path), reason, message)
+        super().__init__(f"{self.cause.field}: {message}")
+
+
+def shown(path: str) -> str:
+    """A name as it may stand in an answer or a log: control characters escaped, at most 200 characters."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in path[:201])
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def parse(raw: str) -> str:
+    """The relative path that ``raw`` means; ``""`` for the root itself (``.``, ``./``), or RefusedError.
+
+    Accepted spellings beside ``a/b``: a leading ``./`` and a trailing ``/``, because ``tar -C dir .`` writes them.
+    """
+    if "\0" in raw:
+        raise RefusedError(raw, "InvalidPath", "the path holds a NUL character")
+    if not raw:
+        raise RefusedError(raw, "InvalidPath", "the path is empty")
+    if raw.startswith("/"):
+        raise RefusedError(raw, "InvalidPath", "the path is absolute; name entries relative to the workspace")
+    path = raw.rstrip("/")
+    while path.startswith("./"):
+        path = path[2:]
+    if path in ("", "."):
+        return ""
+    try:
+        encoded = path.encode()
+    except UnicodeEncodeError:
+        raise RefusedError(raw, "InvalidPath", "the path is not UTF-8") from None
+    if len(encoded) > PATH_BYTES:
+        raise RefusedError(raw, "PathTooLong", f"the path has {len(encoded)} bytes; {PATH_BYTES} are allowed")
+    parts = path.split("/")
+    for part in parts:
+        if part == "..":
+            raise RefusedError(raw, "InvalidPath", "the path holds '..'; name entries below the workspace directly")
+        if part in ("", "."):
+            raise RefusedError(raw, "InvalidPath", "the path holds an empty or '.' component")
+        if len(part) > NAME_BYTES // 4 and (size := len(part.encode())) > NAME_BYTES:
+            raise RefusedError(raw, "PathTooLong", f"a component has {size} bytes; {NAME_BYTES} are allowed")
+    if parts[0] in RESERVED:
+        raise RefusedError(raw, "ReservedName", f"{parts[0]!r} is reserved at the root of the workspace")
+    return path
+
+
+def check_link(path: str, target: str) -> None:
+    """RefusedError unless the symbolic link ``path`` can only ever lead to something below the workspace.
+
+    ``..`` is accepted at the start of the target alone. The link's own directory is real (every write is by directory
+    handle), so those climb real parents and their count decides; what follows only descends, through links that were held
+    to the same rule. With ``..`` in the middle (``link/..``) the real parent of what ``link`` points to would count, and
+    that cannot be known from text.
+    """
+    if not target or "\0" in target:
+        raise RefusedError(path, "InvalidLink", "the link's target is empty or holds a NUL character")
+    if target.startswith("/"):
+        raise RefusedError(path, "InvalidLink", f"the link's target {shown(target)!r} is absolute; make it relative")
+    try:
+        size = len(target.encode())
+    except UnicodeEncodeError:
+        raise RefusedError(path, "InvalidLink", "the link's target is not UTF-8") from None
+    if size > PATH_BYTES:
+        raise RefusedError(path, "InvalidLink", f"the link's target has {size} bytes; {PATH_BYTES} are allowed")
+    parts = [part for part in target.split("/") if part not in ("", ".")]
+    climbs = 0
+    while climbs < len(parts) and parts[climbs] == "..":
+        climbs += 1
+    if climbs > path.count("/"):
+        raise RefusedError(path, "InvalidLink", f"the link's target {shown(target)!r} leaves the workspace")
+    if ".." in parts[climbs:]:
+        raise RefusedError(path, "InvalidLink", "'..' may stand only at the start of a link's target")
+
+
+def ancestors(path: str) -> list[str]:
+    """The directories above ``path``, nearest last; without the root."""
+    found, cut = [], path.find("/")
+    while cut != -1:
+        found.append(path[:cut])
+        cut = path.find("/", cut + 1)
+    return found
+
+
+def split(path: str) -> tuple[str, str]:
+    """Parent directory (``""`` is the root) and last component."""
+    parent, _, name = path.rpartition("/")
+    return parent, name

@@ -1,0 +1,273 @@
+"""What one sync brings, on its way to the workspace: checked as it arrives, kept beside the tree, bound by limits.
+
+Small files go one after another into a *pack*, held in memory up to 1 MiB and in one file beyond: writing and flushing one
+file is several times quicker than 2,000, and a sync that is refused or changes nothing leaves no more than that to remove.
+Large files go to a staging file of their own, from where they are later renamed into the tree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+
+from runner_agent import paths, sync_ignore
+from runner_agent.paths import RefusedError
+from runner_agent.workspace_apply import write_all
+from sandbox_protocol.errors import Cause, StatusError
+from sandbox_protocol.limits import SyncLimits
+from sandbox_protocol.wire import ManifestEntry, Skipped
+
+INLINE_BYTES = 1024 * 1024
+"""A pack up to this travels inside the journal's commit record: one flush for the whole sync."""
+PACKED_FILE_BYTES = 1024 * 1024
+"""A larger file is staged by itself: from here on copying it twice costs more than flushing it once."""
+PACK_BYTES = 64 * 1024 * 1024
+"""A pack stays on the volume until the next checkpoint, so its size is bounded; what follows is staged file by file."""
+MAX_CAUSES = 20
+"""Refused entries that are named in one answer."""
+MAX_SKIPPED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An entry as it was sent. ``slot`` names its staging file when it has one, else ``offset`` counts in the pack."""
+
+    entry: ManifestEntry
+    offset: int = 0
+    slot: str = ""
+
+
+class Stage:
+    """One sync being received; one thread at a time. ``folder`` is the staging folder's handle and stays the caller's."""
+
+    def __init__(self, folder: int, identity: str, limits: SyncLimits) -> None:
+        self.identity = identity
+        self.entries: dict[str, Sent] = {}
+        self.deletes: list[str] = []
+        self.flushed_slots: list[str] = []
+        self._folder = folder
+        self.limits = limits
+        self._causes: list[Cause] = []
+        self._refused = 0
+        self._skipped: dict[str, str] = {}
+        self._always = sync_ignore.Ignore()
+        self._total = 0
+        self._count = 0
+        self._buffer = bytearray()
+        self._pack: int | None = None
+        self._pack_size = 0
+        self._slots: list[str] = []
+        self._file: _File | None = None
+
+    # -- what arrives ---------------------------------------------------------------------------------------------------
+
+    def file(self, raw: str, mode: int, size: int) -> None:
+        """A file begins; ``size`` bytes follow by :meth:`data`, then :meth:`end_file`."""
+        if size > self.limits.file_bytes:
+            raise over("file_bytes", f"{paths.shown(raw)} has {size} bytes", self.limits.file_bytes)
+        self._total += size
+        if self._total > self.limits.total_bytes:
+            raise over("total_bytes", f"the files have more than {self._total - 1} bytes", self.limits.total_bytes)
+        path = self._accepted(raw)
+        self._file = None
+        if path is None or self._refused:
+            return  # its data is read and dropped
+        packed = size <= PACKED_FILE_BYTES and self._pack_size + size <= PACK_BYTES
+        self._file = _File(path, mode & 0o777, size, self._pack_size, "" if packed else self._new_slot())
+        if not packed:
+            self._file.fd = os.open(
+                self._file.slot, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._folder
+            )
+
+    def data(self, chunk: bytes | memoryview) -> None:
+        file = self._file
+        if file is None:
+            return
+        file.digest.update(chunk)
+        if file.fd >= 0:
+            write_all(file.fd, chunk)
+        else:
+            self._append(chunk)
+
+    def end_file(self) -> None:
+        file = self._file
+        self._file = None
+        if file is None:
+            return
+        if file.fd >= 0:
+            os.fchmod(file.fd, file.mode)
+            os.close(file.fd)
+        entry = ManifestEntry(file.path, "file", file.size, file.mode, file.digest.hexdigest())
+        self.entries[file.path] = Sent(entry, file.offset, file.slot)
+
+    def link(self, raw: str, target: str) -> None:
+        path = self._accepted(raw)
+        if path is None:
+            return
+        try:
+            paths.check_link(path, target)
+        except RefusedError as error:
+            self.refuse(error.cause)
+            return
+        content = target.encode()
+        entry = ManifestEntry(path, "symlink", len(content), 0o777, hashlib.sha256(content).hexdigest())
+        self.entries[path] = Sent(entry, self._pack_size)
+        self._append(content)
+
+    def directory(self, raw: str, mode: int) -> None:
+        """Its owner keeps all rights whatever ``mode`` says: without them the next sync could not enter it."""
+        path = self._accepted(raw)
+        if path is not None:
+            self.entries[path] = Sent(ManifestEntry(path, "directory", 0, mode & 0o777 | 0o700))
+
+    def delete(self, raw: str) -> None:
+        try:
+            path = paths.parse(raw)
+            if not path:
+                raise RefusedError(raw, "InvalidPath", "the workspace itself cannot be deleted; use mode=mirror to empty it")
+        except RefusedError as error:
+            self.refuse(error.cause)
+            return
+        self._counted()
+        self.deletes.append(path)
+
+    def refuse(self, cause: Cause) -> None:
+        """The sync will be refused at the end; what follows is still read, to name more than the first cause."""
+        self._refused += 1
+        if len(self._causes) < MAX_CAUSES:
+            self._causes.append(cause)
+
+    def skip(self, path: str, reason: str) -> None:
+        if len(self._skipped) < MAX_SKIPPED:
+            self._skipped.setdefault(path, reason)
+
+    # -- what comes of it -----------------------------------------------------------------------------------------------
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        return tuple(Skipped(path, reason) for path, reason in sorted(self._skipped.items()))
+
+    def check(self) -> None:
+        """All has arrived. StatusError 422 that names every refused entry, up to 20."""
+        for path in self.entries:
+            for above in paths.ancestors(path):
+                sent = self.entries.get(above)
+                if sent is not None and sent.entry.type != "directory":
+                    message = f"cannot lie below {paths.shown(above)}, which the same sync sends as a {sent.entry.type}"
+                    self.refuse(Cause(paths.shown(path), "Conflict", message))
+                    break
+        if self._causes:
+            raise refusal(self._causes, self._refused)
+
+    def content(self, sent: Sent) -> bytes:
+        """Of an entry in the pack."""
+        size = sent.entry.size
+        if self._pack is None:
+            return bytes(self._buffer[sent.offset : sent.offset + size])
+        self._spill()
+        return os.pread(self._pack, size, sent.offset)
+
+    @property
+    def inline(self) -> bytes | None:
+        """The whole pack when it is small enough for the journal."""
+        return bytes(self._buffer) if self._pack is None else None
+
+    def flush(self, used: list[str]) -> None:
+        """The pack file and the staging files ``used`` are on the disk when this returns."""
+        if self._pack is not None:
+            self._spill()
+            os.fdatasync(self._pack)
+        for slot in used:
+            fd = os.open(slot, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
+            try:
+                os.fsync(fd)  # with its inode: the mode was set after it was made
+            finally:
+                os.close(fd)
+        if used or self._pack is not None:
+            os.fsync(self._folder)
+
+    def discard(self, keep_pack: bool = False) -> None:
+        """Removes what is left. ``keep_pack``: a commit refers to the pack file, which stays until the checkpoint."""
+        if self._file is not None and self._file.fd >= 0:
+            os.close(self._file.fd)
+            self._file = None
+        leftover = list(self._slots)
+        if self._pack is not None:
+            os.close(self._pack)
+            self._pack = None
+            if not keep_pack:
+                leftover.append(f"{self.identity}.pack")
+        self._slots.clear()
+        for name in leftover:
+            try:
+                os.unlink(name, dir_fd=self._folder)
+            except FileNotFoundError:
+                continue  # renamed into the tree
+
+    # -- inside ---------------------------------------------------------------------------------------------------------
+
+    def _accepted(self, raw: str) -> str | None:
+        """The path, if the entry takes part in the sync; else it is noted why not."""
+        try:
+            path = paths.parse(raw)
+            if not path:
+                return None
+            if path in self.entries:
+                raise RefusedError(raw, "Duplicate", "the same sync sends this path twice")
+        except RefusedError as error:
+            self.refuse(error.cause)
+            return None
+        if ignored := self._always.reason(path, directory=True):
+            self.skip(*ignored)
+            return None
+        self._counted()
+        return path
+
+    def _counted(self) -> None:
+        self._count += 1
+        if self._count > self.limits.files:
+            raise over("files", f"the sync has more than {self._count - 1} entries", self.limits.files)
+
+    def _new_slot(self) -> str:
+        slot = f"{self.identity}.s{len(self._slots)}"
+        self._slots.append(slot)
+        return slot
+
+    def _append(self, chunk: bytes | memoryview) -> None:
+        self._buffer += chunk
+        self._pack_size += len(chunk)
+        if len(self._buffer) > INLINE_BYTES:
+            if self._pack is None:
+                name = f"{self.identity}.pack"
+                self._pack = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._folder)
+            self._spill()
+
+    def _spill(self) -> None:
+        if self._buffer and self._pack is not None:
+            write_all(self._pack, self._buffer)
+            self._buffer.clear()
+
+
+class _File:
+    """The file that is arriving."""
+
+    __slots__ = ("digest", "fd", "mode", "offset", "path", "size", "slot")
+
+    def __init__(self, path: str, mode: int, size: int, offset: int, slot: str) -> None:
+        self.path, self.mode, self.size, self.offset, self.slot = path, mode, size, offset, slot
+        self.digest = hashlib.sha256()
+        self.fd = -1
+
+
+def over(limit: str, what: str, allowed: int) -> StatusError:
+    """413 with both numbers."""
+    message = f"{what}; {allowed} are allowed ({limit}). Send less at once, or raise the limit in the template."
+    return StatusError(413, message, causes=[Cause(limit, "LimitExceeded", message)])
+
+
+def refusal(causes: list[Cause], count: int) -> StatusError:
+    entries = "1 entry was" if count == 1 else f"{count} entries were"
+    first = causes[0]
+    message = f"{entries} refused, nothing was changed: {first.field or 'an entry without a name'}: {first.message}"
+    return StatusError(422, message, causes=causes)

@@ -1,0 +1,357 @@
+"""The workspace on its volume: one revision after another, each there as a whole or not at all.
+
+``tree/`` is what the app sees. ``.agent/`` beside it holds ``staging/`` (what is being received and applied), ``journal.*``
+and ``manifest`` (the last checkpoint's snapshot). How a revision becomes durable: :mod:`runner_agent.journal`; how it gets
+into the tree: :mod:`runner_agent.workspace_apply`.
+
+All methods block and belong to one thread, but for ``flush_to_disk`` (any thread) and the attributes ``revision`` and ``tree``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner_agent import journal, paths, sync_ignore
+from runner_agent.journal import Commit, Journal, Put
+from runner_agent.manifest import Manifest
+from runner_agent.paths import RefusedError
+from runner_agent.sync_ignore import Ignore
+from runner_agent.sync_plan import Plan, Wish, plan
+from runner_agent.sync_stage import Stage, over, refusal
+from runner_agent.workspace_apply import Applier, Step, fill_slot, holds, no_step
+from runner_agent.workspace_recovery import Remains, clear, recover
+from runner_agent.workspace_tree import OnDisk, Tree, remove, syncfs
+from sandbox_protocol.errors import StatusError
+from sandbox_protocol.limits import SyncLimits
+from sandbox_protocol.wire import ManifestEntry, SyncMode, SyncResult
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_RACY_NS = 20_000_000
+"""A file changed less than this before it was looked at may change again within the same tick of the filesystem's clock
+(4 to 10 ms) and keep its fingerprint; so such a fingerprint is not remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    result: SyncResult
+    changed: tuple[str, ...]
+    first: bool
+    """The first revision of this workspace: the app may start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint on its way: the snapshot to be written once everything it speaks of is on the disk."""
+
+    generation: int
+    snapshot: bytes
+    packs: tuple[str, ...]
+
+
+_Fingerprints = dict[str, tuple[tuple[int, int, int, int], str]]
+"""Path → what the file looked like when it was hashed, and its sha256."""
+
+
+class Workspace:
+    """Opens (and recovers) the workspace below ``data``. OSError when the volume cannot be used at all."""
+
+    def __init__(self, data: Path, limits: SyncLimits | None = None, *, step: Step = no_step, boot: str | None = None) -> None:
+        self.tree = data / "tree"
+        self.limits = limits or SyncLimits()
+        self.recovery_notes: list[str] = []
+        """What recovery could not put in order, for the log."""
+        self._step = step
+        self._boot = journal.boot_id() if boot is None else boot
+        private = data / ".agent"
+        # the tree belongs to the app; what is beside it is nobody else's business
+        self.tree.mkdir(mode=0o755, parents=True, exist_ok=True)
+        (private / "staging").mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._root = os.open(self.tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._private = os.open(private, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._staging = os.open(private / "staging", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._fingerprints: _Fingerprints = {}
+        self._packs: list[str] = []
+        self._garbage: list[str] = []
+        self._stages = 0
+        self._broken = ""
+        self._manifest, self._journal = self._open()
+        self.revision: str | None = self._manifest.revision
+
+    # -- start and end --------------------------------------------------------------------------------------------------
+
+    def _open(self) -> tuple[Manifest, Journal]:
+        manifest, generation = self._snapshot()
+        logs, free = journal.read(self._private, generation)
+        if any(log.commits for log in logs):
+            with Tree(self._root) as tree:
+                found = recover(tree, self._staging, Remains(manifest, tuple(logs), self._boot), self._step)
+            manifest = found.manifest
+            if found.rolled_back:
+                self.recovery_notes.append("the sync that was running when the agent died was undone")
+            self.recovery_notes += [f"could not be brought to its revision: {paths.shown(path)}" for path in found.lost]
+            syncfs(self._private)
+            self._step("snapshot")
+            self._write_snapshot(manifest.dump(free))
+        elif free > generation:
+            self._write_snapshot(manifest.dump(free))
+        self._forget_generations(free)
+        clear(self._staging)
+        return manifest, Journal(self._private, free, self._boot)
+
+    def _snapshot(self) -> tuple[Manifest, int]:
+        try:
+            fd = os.open("manifest", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._private)
+        except FileNotFoundError:
+            return Manifest(), 1
+        with os.fdopen(fd, "rb") as file:
+            return Manifest.load(file.read())
+
+    def _write_snapshot(self, content: bytes) -> None:
+        fd = os.open("manifest.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=self._private)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
+        os.rename("manifest.new", "manifest", src_dir_fd=self._private, dst_dir_fd=self._private)
+        os.fsync(self._private)
+
+    def _forget_generations(self, below: int) -> None:
+        with os.scandir(self._private) as found:
+            names = [entry.name for entry in found if entry.name.startswith("journal.")]
+        for name in names:
+            if name < journal.file_name(below):
+                os.unlink(name, dir_fd=self._private)
+
+    def close(self) -> None:
+        """Checkpoints, so that the next start has nothing to recover."""
+        if not self._journal.empty and not self._broken:
+            checkpoint = self.begin_checkpoint()
+            self.flush_to_disk()
+            self.finish_checkpoint(checkpoint)
+        self._journal.close()
+        for fd in (self._root, self._private, self._staging):
+            os.close(fd)
+
+    # -- checkpoint -----------------------------------------------------------------------------------------------------
+
+    @property
+    def broken(self) -> str:
+        """Why the volume can no longer be trusted until the agent starts again; empty when it can."""
+        return self._broken
+
+    @property
+    def checkpoint_due(self) -> bool:
+        return not self._journal.empty
+
+    def begin_checkpoint(self) -> Checkpoint:
+        """Switches to a new journal file. Syncs may go on while the checkpoint is finished."""
+        new = Journal(self._private, self._journal.generation + 1, self._boot)
+        self._journal.close()
+        self._journal = new
+        packs, self._packs = tuple(self._packs), []
+        return Checkpoint(new.generation, self._manifest.dump(new.generation), packs)
+
+    def flush_to_disk(self) -> None:
+        """May take as long as everybody's unwritten data on this filesystem needs; off the request path for that reason."""
+        syncfs(self._private)
+
+    def finish_checkpoint(self, checkpoint: Checkpoint) -> None:
+        self._write_snapshot(checkpoint.snapshot)
+        self._step("forget")
+        self._forget_generations(checkpoint.generation)
+        for pack in checkpoint.packs:
+            remove(self._staging, pack)
+
+    # -- sync -----------------------------------------------------------------------------------------------------------
+
+    def stage(self) -> Stage:
+        self._stages += 1
+        return Stage(self._staging, f"{secrets.token_hex(4)}-{self._stages}", self.limits)
+
+    def require(self, revision: str | None) -> None:
+        """412 with both revisions unless ``revision`` is the current one; None requires nothing."""
+        if revision is not None and revision != self.revision:
+            current = f"it is {self.revision}" if self.revision else "nothing was synced yet"
+            raise StatusError(
+                412,
+                f"the workspace is not at revision {paths.shown(revision)}: {current}. Read the manifest and sync again.",
+            )
+
+    def commit(self, stage: Stage, mode: SyncMode, revision: str | None = None) -> Outcome:
+        """Makes what was staged the next revision; durable when this returns.
+
+        StatusError: 412 stale ``revision``, 413 the tree grows too large, 422 entries refused, 503 the volume failed before;
+        OSError (ENOSPC, EDQUOT) when the volume is full. After any of them the tree is what it was.
+        """
+        if self._broken:
+            raise StatusError(503, f"the workspace's volume failed: {self._broken}. The agent must restart.", retry_after=5)
+        self.require(revision)
+        stage.check()
+        self._collect_garbage()
+        with Tree(self._root) as tree:
+            ignore = self._ignore(stage, tree)
+            wish = Wish(stage.entries, tuple(stage.deletes), mode)
+            todo = plan(wish, self._manifest, ignore, _Disk(tree, self._fingerprints))
+            for path, reason in todo.skipped:
+                stage.skip(path, reason)
+            if todo.refused:
+                raise refusal(todo.refused, len(todo.refused))
+            first = self._manifest.number == 0
+            if first or not todo.empty:
+                self._do(tree, stage, todo)
+        result = SyncResult(self.revision or "", todo.written, todo.deleted, todo.unchanged, todo.bytes, skipped=stage.skipped)
+        return Outcome(result, tuple(todo.changed), first)
+
+    def _ignore(self, stage: Stage, tree: Tree) -> Ignore:
+        sent = stage.entries.get(sync_ignore.FILE)
+        if sent is not None and sent.entry.type == "file" and not sent.slot:
+            return sync_ignore.parse(stage.content(sent))
+        try:
+            fd = tree.open_file(sync_ignore.FILE)
+        except OSError:
+            return sync_ignore.parse(b"")
+        try:
+            return sync_ignore.parse(os.read(fd, sync_ignore.MAX_BYTES))
+        finally:
+            os.close(fd)
+
+    def _do(self, tree: Tree, stage: Stage, todo: Plan) -> None:
+        commit = self._prepare(stage, todo)
+        after = self._manifest.changed(commit.managed(), commit.drop, commit.number)
+        if len(after) > self.limits.tree_entries:
+            raise over("tree_entries", f"the workspace would have {len(after)} entries", self.limits.tree_entries)
+        # a file's slot was made when it arrived; the others are made now that it is known that they are needed
+        for put, sent in zip(commit.put, todo.put, strict=True):
+            if put.source != "slot":
+                fill_slot(self._staging, put, stage.content(sent))
+                self._garbage.append(put.slot)
+        self._step("flush")
+        stage.flush([put.slot for put in commit.put if put.source == "slot"])
+        self._step("commit")
+        begin = self._append(commit)
+        self._garbage += [commit.backup(index) for index in range(len(commit.remove))]
+        self._garbage += [put.slot + "~" for put in commit.put]
+        applier = Applier(tree, self._staging, commit, self._step)
+        try:
+            applier.forward()
+        except (RefusedError, OSError) as error:
+            self._roll_back(applier, begin)
+            if isinstance(error, RefusedError):
+                raise refusal([error.cause], 1) from error
+            raise
+        self._step("done")
+        self._journal.done()
+        self._manifest = after
+        self.revision = after.revision
+        for path in commit.drop:
+            self._fingerprints.pop(path, None)
+        if any(put.source == "pack" for put in commit.put):
+            self._packs.append(commit.pack)
+
+    def _append(self, commit: Commit) -> int:
+        try:
+            return self._journal.commit(commit)
+        except OSError as error:
+            if error.errno not in FULL:
+                # after a failed flush the kernel may have dropped what it could not write, so nothing here is certain any more
+                self._broken = os.strerror(error.errno or errno.EIO)
+            raise
+
+    def _prepare(self, stage: Stage, todo: Plan) -> Commit:
+        inline = stage.inline
+        puts = []
+        blob = bytearray()
+        for index, sent in enumerate(todo.put):
+            slot = sent.slot or f"{stage.identity}.{index}"
+            if sent.slot:
+                puts.append(Put(sent.entry, slot, "slot"))
+            elif inline is None:
+                puts.append(Put(sent.entry, slot, "pack", sent.offset))
+            else:
+                puts.append(Put(sent.entry, slot, "inline", len(blob)))
+                blob += inline[sent.offset : sent.offset + sent.entry.size]
+        return Commit(
+            stage.identity,
+            self._manifest.number + 1,
+            tuple(todo.remove),
+            tuple(todo.prune),
+            tuple(todo.make.items()),
+            tuple(todo.chmod),
+            tuple(puts),
+            tuple(todo.adopt),
+            tuple(todo.drop),
+            bytes(blob),
+        )
+
+    def _roll_back(self, applier: Applier, begin: int) -> None:
+        lost = applier.undo()
+        self.recovery_notes += [f"could not be put back: {paths.shown(path)}" for path in lost]
+        try:
+            # first what was undone, then the record that says it is to be done: the other way round a power cut between
+            # the two would leave half a sync that no journal knows
+            syncfs(self._private)
+            self._journal.cut(begin)
+        except OSError as error:
+            self._broken = os.strerror(error.errno or errno.EIO)
+            raise
+
+    def discard(self, stage: Stage) -> None:
+        """After the answer, whatever it was: removes what was received, and what the sync replaced."""
+        stage.discard(keep_pack=f"{stage.identity}.pack" in self._packs)
+        self._collect_garbage()
+
+    def _collect_garbage(self) -> None:
+        garbage, self._garbage = self._garbage, []
+        for name in garbage:
+            try:
+                remove(self._staging, name)
+            except OSError:
+                continue  # the app keeps filling it; the next start takes it away
+
+    # -- looking --------------------------------------------------------------------------------------------------------
+
+    def manifest(self) -> Manifest:
+        return self._manifest
+
+    def open_tree(self) -> Tree:
+        """A view of its own for reading, for any thread."""
+        return Tree(self._root)
+
+    def usage(self) -> dict[str, int]:
+        """``workspaceBytes``: used on the volume, ``workspaceFreeBytes``: left for the app, as the filesystem counts."""
+        space = os.statvfs(self._root)
+        return {
+            "workspaceBytes": (space.f_blocks - space.f_bfree) * space.f_frsize,
+            "workspaceFreeBytes": space.f_bavail * space.f_frsize,
+        }
+
+
+class _Disk:
+    """The tree for the planner; remembers what it hashed, so that an unchanged file is hashed once."""
+
+    def __init__(self, tree: Tree, fingerprints: _Fingerprints) -> None:
+        self._tree, self._fingerprints = tree, fingerprints
+        self._now = time.time_ns()
+
+    def look(self, path: str) -> OnDisk | None:
+        return self._tree.look(path)
+
+    def holds(self, entry: ManifestEntry, there: OnDisk) -> bool:
+        if entry.type != "file":
+            return holds(self._tree, entry)
+        if there.size != entry.size or there.mode != entry.mode:
+            return False
+        known, sha256 = self._fingerprints.get(entry.path, (None, ""))
+        if known == there.fingerprint:
+            return sha256 == entry.sha256
+        if not holds(self._tree, entry):
+            return False
+        if self._now - max(there.fingerprint[2:]) > _RACY_NS:
+            self._fingerprints[entry.path] = (there.fingerprint, entry.sha256)
+        return True

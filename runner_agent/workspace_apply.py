@@ -1,0 +1,239 @@
+"""A commit done to the tree, undone, and done again: entry by entry, by rename, from and to the staging folder.
+
+Each entry to be written stands complete in the staging folder, in its *slot*; what it replaces is first linked there as the
+slot's *backup* (name + ``~``). So at every moment the names in the staging folder say what has been done:
+
+==========  ==========  =====================================================
+slot        backup      meaning
+==========  ==========  =====================================================
+there       no          not done yet
+there       there       the rename is about to happen (or was just undone)
+gone        there       done, and the old entry can come back
+gone        no          done, there was nothing before
+==========  ==========  =====================================================
+
+That holds as long as the page cache lives (see :mod:`runner_agent.journal`), so an agent that was killed goes on where it
+stopped, in either direction. After the node went down names and content may be lost one by one; then
+:mod:`runner_agent.workspace_recovery` compares instead.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable
+
+from runner_agent import paths
+from runner_agent.journal import Commit, Put
+from runner_agent.paths import RefusedError
+from runner_agent.workspace_tree import Tree
+from sandbox_protocol.wire import ManifestEntry
+
+Step = Callable[[str], None]
+"""Called before each change of the disk with a few words on it; tests raise from it to play a crash."""
+
+
+def no_step(_: str) -> None:
+    """Nothing."""
+
+
+def sha256_of(fd: int) -> str:
+    digest = hashlib.sha256()
+    while chunk := os.read(fd, 1 << 18):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def holds(tree: Tree, entry: ManifestEntry) -> bool:
+    """Whether the disk has exactly this file or link at its path, content included."""
+    there = tree.look(entry.path)
+    if there is None or there.kind != entry.type:
+        return False
+    if entry.type == "symlink":
+        try:
+            return hashlib.sha256(os.fsencode(tree.read_link(entry.path))).hexdigest() == entry.sha256
+        except OSError:
+            return False
+    if there.size != entry.size or there.mode != entry.mode:
+        return False
+    try:
+        fd = tree.open_file(entry.path)
+    except OSError:
+        return False
+    try:
+        return sha256_of(fd) == entry.sha256
+    finally:
+        os.close(fd)
+
+
+def fill_slot(staging: int, put: Put, content: bytes) -> None:
+    """Makes the slot of a link, or of a file whose content is at hand; replaces one that is there."""
+    if put.entry.type == "symlink":
+        try:
+            os.symlink(content, put.slot, dir_fd=staging)
+        except FileExistsError:
+            os.unlink(put.slot, dir_fd=staging)
+            os.symlink(content, put.slot, dir_fd=staging)
+        return
+    fd = os.open(put.slot, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=staging)
+    try:
+        write_all(fd, content)
+        os.fchmod(fd, put.entry.mode)
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, content: bytes | bytearray | memoryview) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def exists(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+class Applier:
+    """Does one commit. ``again``: some of it may have been done before a crash, so look first."""
+
+    def __init__(self, tree: Tree, staging: int, commit: Commit, step: Step = no_step, *, again: bool = False) -> None:
+        self._tree = tree
+        self._staging = staging
+        self._commit = commit
+        self._step = step
+        self._again = again
+
+    def forward(self) -> None:
+        """All of it, or RefusedError / OSError in the middle; then :meth:`undo`."""
+        commit = self._commit
+        for index, path in enumerate(commit.remove):
+            if not (self._again and exists(self._staging, commit.backup(index))):
+                self.set_aside(path, commit.backup(index))
+        for path, _ in commit.prune:
+            self.prune(path)
+        for path, mode in commit.make:
+            self.make(path, mode)
+        for path, mode, _ in commit.chmod:
+            self._step(f"chmod {path}")
+            os.fchmod(self._tree.directory(path), mode)
+        for put in commit.put:
+            if not (self._again and not exists(self._staging, put.slot)):
+                self.put(put)
+
+    def _at(self, path: str) -> tuple[int, str]:
+        parent, name = paths.split(path)
+        return self._tree.directory(parent), name
+
+    def set_aside(self, path: str, backup: str) -> None:
+        try:
+            parent, name = self._at(path)
+            self._step(f"remove {path}")
+            os.rename(name, backup, src_dir_fd=parent, dst_dir_fd=self._staging)
+        except FileNotFoundError:
+            return  # the app was quicker
+        self._tree.forget()  # handles below would now lead into the staging folder
+
+    def prune(self, path: str) -> None:
+        try:
+            parent, name = self._at(path)
+            self._step(f"prune {path}")
+            os.rmdir(name, dir_fd=parent)
+        except (FileNotFoundError, NotADirectoryError, RefusedError):
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
+                raise
+            return
+        self._tree.forget()
+
+    def make(self, path: str, mode: int) -> None:
+        parent, name = self._at(path)
+        self._step(f"make {path}")
+        try:
+            os.mkdir(name, mode, dir_fd=parent)
+        except FileExistsError:
+            if not self._again:
+                self._tree.directory(path)  # the app made it meanwhile: good if it is a directory, refused if not
+                return
+        os.fchmod(self._tree.directory(path), mode)  # whatever the umask took away
+
+    def put(self, put: Put) -> None:
+        parent, name = self._at(put.entry.path)
+        self._step(f"link {put.entry.path}")
+        try:
+            os.link(name, put.slot + "~", src_dir_fd=parent, dst_dir_fd=self._staging, follow_symlinks=False)
+        except (FileNotFoundError, FileExistsError):
+            pass  # nothing to keep, or kept before the crash
+        except OSError as error:
+            self._keep_by_rename(parent, name, put, error)
+        self._step(f"put {put.entry.path}")
+        try:
+            os.rename(put.slot, name, src_dir_fd=self._staging, dst_dir_fd=parent)
+        except (IsADirectoryError, FileExistsError) as error:
+            raise _in_the_way(put.entry.path) from error
+
+    def _keep_by_rename(self, parent: int, name: str, put: Put, error: OSError) -> None:
+        """A directory cannot be linked, and some filesystems know no links: there the path is missing for a moment."""
+        there = self._tree.look(put.entry.path)
+        if there is not None and there.kind == "directory":
+            raise _in_the_way(put.entry.path) from error
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise error
+        os.rename(name, put.slot + "~", src_dir_fd=parent, dst_dir_fd=self._staging)
+
+    def undo(self) -> list[str]:
+        """The tree as it was before. Paths that the app does not let us put back are returned; the others are."""
+        commit, lost = self._commit, []
+        self._tree.forget()
+        for put in reversed(commit.put):
+            try:
+                self._unput(put)
+            except (RefusedError, OSError):
+                lost.append(put.entry.path)
+        for path, _, old in commit.chmod:
+            try:
+                os.fchmod(self._tree.directory(path), old)
+            except (RefusedError, OSError):
+                lost.append(path)
+        for path, _ in reversed(commit.make):
+            self.prune(path)
+        for path, old in reversed(commit.prune):
+            try:
+                self.make(path, old)
+            except (RefusedError, OSError):
+                lost.append(path)
+        for index, path in reversed(list(enumerate(commit.remove))):
+            if exists(self._staging, commit.backup(index)):
+                try:
+                    parent, name = self._at(path)
+                    self._step(f"restore {path}")
+                    os.rename(commit.backup(index), name, src_dir_fd=self._staging, dst_dir_fd=parent)
+                except (RefusedError, OSError):
+                    lost.append(path)
+        return lost
+
+    def _unput(self, put: Put) -> None:
+        backup = put.slot + "~"
+        done, kept = not exists(self._staging, put.slot), exists(self._staging, backup)
+        if not done and not kept:
+            return
+        parent, name = self._at(put.entry.path)
+        if done:
+            self._step(f"unput {put.entry.path}")
+            try:
+                os.rename(name, put.slot, src_dir_fd=parent, dst_dir_fd=self._staging)
+            except FileNotFoundError:
+                # the app removed it; the mark keeps a second undo from taking the restored entry for ours
+                os.close(os.open(put.slot, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._staging))
+        if kept:
+            self._step(f"restore {put.entry.path}")
+            os.rename(backup, name, src_dir_fd=self._staging, dst_dir_fd=parent)
+
+
+def _in_the_way(path: str) -> RefusedError:
+    return RefusedError(path, "IsADirectory", "is a directory in the workspace; delete it in the same sync")

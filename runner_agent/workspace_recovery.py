@@ -1,0 +1,125 @@
+"""The workspace after a crash: from the snapshot and the journal back to one revision, before anything is served.
+
+The result is the old or the new revision of the sync that was running, and never less than the last one acknowledged.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runner_agent.journal import Commit, Log, Put
+from runner_agent.manifest import Manifest
+from runner_agent.paths import RefusedError
+from runner_agent.workspace_apply import Applier, Step, exists, fill_slot, holds, no_step
+from runner_agent.workspace_tree import Tree, remove
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    manifest: Manifest
+    rolled_back: bool
+    """The last commit could not be finished (the app stood in the way) and was undone; it was never acknowledged."""
+    lost: tuple[str, ...]
+    """Paths that differ from the manifest now, because the app did not let them be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What was found on the volume: the snapshot, the journal after it, and which boot of the kernel this is."""
+
+    manifest: Manifest
+    logs: tuple[Log, ...]
+    boot: str
+
+
+def recover(tree: Tree, staging: int, remains: Remains, step: Step = no_step) -> Recovered:
+    """May itself be killed and started again at any point."""
+    manifest, boot = remains.manifest, remains.boot
+    lost: list[str] = []
+    rolled_back = False
+    commits = [(log, commit) for log in remains.logs for commit in log.commits]
+    for at, (log, commit) in enumerate(commits):
+        last = at == len(commits) - 1
+        if not (boot and log.boot == boot):
+            lost += _redo(tree, staging, commit, step)
+        elif last and not log.finished:
+            applier = Applier(tree, staging, commit, step, again=True)
+            try:
+                applier.forward()
+            except (RefusedError, OSError):
+                lost += applier.undo()
+                rolled_back = True
+                break
+        manifest = manifest.changed(commit.managed(), commit.drop, commit.number)
+    return Recovered(manifest, rolled_back, tuple(lost))
+
+
+def _redo(tree: Tree, staging: int, commit: Commit, step: Step) -> list[str]:
+    """Does a commit again where the disk does not hold what it says, and returns the paths that could not be written.
+
+    The revision was (but for the very last) acknowledged, so one entry that the app stands in the way of does not stop
+    the others.
+    """
+    lost: list[str] = []
+    applier = Applier(tree, staging, commit, step, again=True)
+    for index, path in enumerate(commit.remove):
+        try:
+            if tree.look(path) is not None:
+                if exists(staging, commit.backup(index)):
+                    remove(staging, commit.backup(index))
+                applier.set_aside(path, commit.backup(index))
+        except (RefusedError, OSError):
+            lost.append(path)
+    for path, _ in commit.prune:
+        applier.prune(path)
+    for path, mode in commit.make:
+        try:
+            applier.make(path, mode)
+        except (RefusedError, OSError):
+            lost.append(path)
+    for path, mode, _ in commit.chmod:
+        try:
+            os.fchmod(tree.directory(path), mode)
+        except (RefusedError, OSError):
+            lost.append(path)
+    for put in commit.put:
+        try:
+            _redo_put(tree, staging, applier, commit, put)
+        except (RefusedError, OSError):
+            lost.append(put.entry.path)
+    return lost
+
+
+def _redo_put(tree: Tree, staging: int, applier: Applier, commit: Commit, put: Put) -> None:
+    if holds(tree, put.entry):
+        return
+    if put.source != "slot":
+        fill_slot(staging, put, _content(staging, commit, put))
+    elif not exists(staging, put.slot):
+        return  # it was flushed and renamed in one journal of the filesystem: what differs now, the app wrote later
+    if exists(staging, put.slot + "~"):
+        os.unlink(put.slot + "~", dir_fd=staging)
+    applier.put(put)
+
+
+def _content(staging: int, commit: Commit, put: Put) -> bytes:
+    if put.source == "inline":
+        return commit.blob[put.offset : put.offset + put.entry.size]
+    fd = os.open(commit.pack, os.O_RDONLY | os.O_CLOEXEC, dir_fd=staging)
+    try:
+        return os.pread(fd, put.entry.size, put.offset)
+    finally:
+        os.close(fd)
+
+
+def clear(staging: int, keep: Sequence[str] = ()) -> None:
+    """Empties the staging folder but for ``keep``; what the app keeps alive (see ``remove``) waits for the next start."""
+    with os.scandir(staging) as found:
+        names = [entry.name for entry in found if entry.name not in keep]
+    for name in names:
+        try:
+            remove(staging, name)
+        except OSError:
+            continue

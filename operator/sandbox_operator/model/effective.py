@@ -1,0 +1,130 @@
+"""What a runner really runs with: its own wishes over its template's defaults, held inside the template's bounds.
+
+The bounds are checked here, not in the CRD, because they belong to another object: the answer is a condition, no refused write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sandbox_operator.errors import SpecInvalid
+from sandbox_operator.model.parts import EnvVar, FixedEnvVar, Quantity, Resources, Storage
+from sandbox_operator.model.quantity import parse_quantity
+from sandbox_operator.model.runner import OperatingMode, RunnerSpec
+from sandbox_operator.model.template import Bounds, TemplateSpec
+
+WORKSPACE = "/workspace"
+"""Where the workspace is mounted in the app container; every working directory lies in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveSpec:
+    """Complete but for ``command`` (found from the tree) and ``storage.storage_class_name`` (the cluster's default)."""
+
+    image: str
+    command: tuple[str, ...]
+    working_dir: str
+    port: int
+    env: tuple[EnvVar, ...]
+    resources: Resources
+    storage: Storage
+    operating_mode: OperatingMode
+    idle_timeout: str | None
+
+
+def effective(spec: RunnerSpec, template: TemplateSpec, operating_mode: OperatingMode | None = None) -> EffectiveSpec:
+    """``operating_mode`` overrides the wish (a shutdown time that has come). Raises SpecInvalid with all broken bounds."""
+    defaults = template.defaults
+    made = EffectiveSpec(
+        image=spec.image or defaults.image,
+        command=spec.command or defaults.command,
+        working_dir=spec.working_dir or defaults.working_dir,
+        port=spec.port,
+        env=_env(defaults.env, spec.env),
+        resources=Resources(
+            requests=_requests({**defaults.resources.requests, **spec.resources.requests}, spec.resources.limits),
+            limits={**defaults.resources.limits, **spec.resources.limits},
+        ),
+        storage=Storage(
+            size=defaults.storage.size if spec.storage.size is None else spec.storage.size,
+            storage_class_name=spec.storage.storage_class_name or defaults.storage.storage_class_name,
+        ),
+        operating_mode=operating_mode or spec.operating_mode,
+        idle_timeout=spec.lifecycle.idle_timeout or defaults.lifecycle.idle_timeout,
+    )
+    broken = [*_broken(made, spec, template)]
+    if broken:
+        raise SpecInvalid("; ".join(broken))
+    return made
+
+
+def _env(defaults: tuple[FixedEnvVar, ...], own: tuple[EnvVar, ...]) -> tuple[EnvVar, ...]:
+    named = {variable.name: EnvVar(name=variable.name, value=variable.value) for variable in defaults}
+    named |= {variable.name: variable for variable in own}
+    return tuple(named.values())
+
+
+def _requests(requests: dict[str, Quantity], own_limits: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    """A runner that only lowers a limit below the template's default request means both."""
+    lowered = {
+        name: own_limits[name] for name, amount in requests.items() if name in own_limits and _more(amount, own_limits[name])
+    }
+    return {**requests, **lowered}
+
+
+def _more(amount: Quantity, limit: Quantity) -> bool:
+    try:
+        return parse_quantity(amount) > parse_quantity(limit)
+    except ValueError:
+        return False  # reported with its field by _broken
+
+
+def _broken(made: EffectiveSpec, spec: RunnerSpec, template: TemplateSpec) -> Iterator[str]:
+    bounds = template.bounds
+    if spec.runtime_cluster_ref is not None:
+        yield "spec.runtimeClusterRef: only the operator's own cluster runs sandboxes; remove the field"
+    if made.working_dir != WORKSPACE and not made.working_dir.startswith(f"{WORKSPACE}/"):
+        yield f"spec.workingDir: {made.working_dir} is not in {WORKSPACE}"
+    if not image_allowed(made.image, template):
+        allowed = ", ".join(bounds.images) or "only its default image"
+        yield f"spec.image: {made.image} is not allowed by template {spec.template_ref.name} ({allowed})"
+    if bounds.require_digest and "@sha256:" not in made.image:
+        yield f"spec.image: {made.image} has no digest, and template {spec.template_ref.name} requires one (…@sha256:…)"
+    yield from _resources_broken(made.resources, bounds)
+    yield from _exceeds("spec.storage.size", made.storage.size, bounds.storage.max)
+
+
+def image_allowed(image: str, template: TemplateSpec) -> bool:
+    """The default image, a repository of the bounds with any tag or digest, or anything below a prefix that ends with ``*``."""
+    if image == template.defaults.image:
+        return True
+    repository = image.partition("@")[0]
+    head, _, tail = repository.rpartition("/")
+    repository = f"{head}/{tail.partition(':')[0]}" if head else tail.partition(":")[0]
+    return any(
+        repository.startswith(pattern[:-1]) if pattern.endswith("*") else repository == pattern
+        for pattern in template.bounds.images
+    )
+
+
+def _resources_broken(resources: Resources, bounds: Bounds) -> Iterator[str]:
+    for name, amount in resources.limits.items():
+        yield from _exceeds(f"spec.resources.limits.{name}", amount, bounds.resources.max.get(name))
+    for name, amount in resources.requests.items():
+        yield from _exceeds(f"spec.resources.requests.{name}", amount, bounds.resources.max.get(name))
+        yield from _exceeds(f"spec.resources.requests.{name}", amount, resources.limits.get(name), "the limit")
+
+
+def _exceeds(
+    field: str, amount: Quantity | None, maximum: Quantity | None, what: str = "the template's maximum"
+) -> Iterator[str]:
+    if amount is None:
+        return
+    try:
+        too_much = parse_quantity(amount) > parse_quantity(maximum) if maximum is not None else parse_quantity(amount) < 0
+    except ValueError as error:
+        yield f"{field}: {error}"
+        return
+    if too_much:
+        yield f"{field}: {amount} is more than {what}, {maximum}" if maximum is not None else f"{field}: {amount} is negative"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote_plus
 
 from sandbox_client.tree import Tree
 from sandbox_protocol.wire import ManifestEntry, SyncMode
@@ -13,6 +14,8 @@ BATCH_BYTES = 48 * 1024 * 1024
 Only a first sync of a large tree needs more than one; each is atomic, and the next comparison continues a broken-off one."""
 BATCH_ENTRIES = 10_000
 """Half of what one sync may touch by default."""
+URL_BYTES = 6000
+"""What deletions may add to a URL: servers commonly end a request line at 8190 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,11 @@ def compare(local: Tree, remote: Iterable[ManifestEntry], mode: SyncMode) -> Cha
 
 
 def batches(changes: Changes) -> list[Changes]:
-    """At least one. Deletions go first: a file may take the place of a folder, or the other way round."""
+    """At least one. Deletions go first: a file may take the place of a folder, or the other way round. Those that do not fit a
+    URL, where they travel beside a tar, get a request of their own."""
     result: list[Changes] = []
     delete = list(changes.delete)
-    while len(delete) > BATCH_ENTRIES:
+    while len(delete) > BATCH_ENTRIES or (delete and changes.write and not fits_url(delete)):
         result.append(Changes((), tuple(delete[:BATCH_ENTRIES]), 0))
         del delete[:BATCH_ENTRIES]
     write: list[ManifestEntry] = []
@@ -61,3 +65,7 @@ def _same(local: ManifestEntry, remote: ManifestEntry | None) -> bool:
     if remote is None or local.type != remote.type or local.sha256 != remote.sha256:
         return False
     return local.type == "symlink" or (local.mode & 0o100) == (remote.mode & 0o100)
+
+
+def fits_url(delete: Sequence[str]) -> bool:
+    return sum(len(quote_plus(path)) + len("&delete=") for path in delete) <= URL_BYTES

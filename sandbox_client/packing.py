@@ -7,6 +7,7 @@ import base64
 import contextlib
 import gzip
 import importlib
+import io
 import json
 import os
 import tarfile
@@ -17,17 +18,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
-from urllib.parse import quote_plus
 
 from sandbox_client.api import Query
-from sandbox_client.changes import Changes
+from sandbox_client.changes import Changes, fits_url
 from sandbox_client.errors import LocalFileError
-from sandbox_protocol.wire import JSON, TAR, RestartMode
+from sandbox_protocol.wire import JSON, TAR, ManifestEntry, RestartMode, SyncMode
 
 JSON_BYTES = 256 * 1024
 """Up to here JSON costs less than a tar: no temporary file, no compressor to load, and people can read it on the way."""
-URL_BYTES = 6000
-"""What deletions may add to the URL of a tar: servers commonly end a request line at 8190 bytes. More travels as JSON."""
 SPOOL_BYTES = 8 * 1024 * 1024
 """A body larger than this waits on disk, not in memory."""
 CHUNK_BYTES = 1024 * 1024
@@ -43,35 +41,41 @@ class Body:
     close: Callable[[], None] = lambda: None
 
 
-def by_json(changes: Changes, contents: Mapping[str, bytes], restart: RestartMode) -> Body:
-    """``contents`` holds every file of ``changes.write``."""
-    document = {
-        "files": [{"path": entry.path, "mode": f"{entry.mode:04o}", **_content(contents[entry.path])} for entry in changes.write],
-        "delete": list(changes.delete),
-        "mode": "merge",
-        "restart": restart,
-    }
+Source = Path | Mapping[str, bytes]
+"""Where the content of an entry is: below a folder, or in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How the sync is to act."""
+
+    mode: SyncMode = "merge"
+    restart: RestartMode = "auto"
+
+
+def pack(changes: Changes, source: Source, form: Form) -> Body:
+    """Blocking. Raises LocalFileError. :func:`sandbox_client.changes.batches` cuts so that one of the two forms can carry it."""
+    small = sum(entry.size for entry in changes.write) <= JSON_BYTES
+    if (small or not fits_url(changes.delete)) and not _has_links(changes):
+        return by_json(changes, source, form)
+    return by_tar(changes, source, form)
+
+
+def by_json(changes: Changes, source: Source, form: Form) -> Body:
+    files = [{"path": item.path, "mode": f"{item.mode:04o}", **_text(_content(source, item.path))} for item in changes.write]
+    document = {"files": files, "delete": list(changes.delete), "mode": form.mode, "restart": form.restart}
     data = json.dumps(document).encode()
     return Body({"Content-Type": JSON}, (), lambda: data)
 
 
-def by_tar(changes: Changes, root: Path, restart: RestartMode) -> Body:
-    """Reads the files of ``changes.write`` below ``root``. Blocking. Raises LocalFileError."""
-    query = [("mode", "merge"), ("restart", restart), *(("delete", path) for path in changes.delete)]
+def by_tar(changes: Changes, source: Source, form: Form) -> Body:
+    query = [("mode", form.mode), ("restart", form.restart), *(("delete", path) for path in changes.delete)]
     spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - closed by Body.close
     name, compressor = _compressor()
-    with (
-        compressor(cast("IO[bytes]", spool)) as compressed,
-        tarfile.open(fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
-    ):
+    out = cast("IO[bytes]", spool)
+    with compressor(out) as compressed, tarfile.open(fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         for entry in changes.write:
-            info = tarfile.TarInfo(entry.path)
-            info.mode = entry.mode
-            if entry.type == "symlink":
-                info.type, info.linkname = tarfile.SYMTYPE, str((root / entry.path).readlink())
-                tar.addfile(info)
-            else:
-                _add_file(tar, info, root / entry.path)
+            _add(tar, entry, source)
     size = spool.tell()
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -83,22 +87,38 @@ def by_tar(changes: Changes, root: Path, restart: RestartMode) -> Body:
     return Body(headers, query, chunks, spool.close)
 
 
-def fits_json(changes: Changes) -> bool:
-    """JSON knows no symbolic links; deletions too long for a URL must go this way whatever the size."""
-    if any(entry.type == "symlink" for entry in changes.write):
-        return False
-    return sum(entry.size for entry in changes.write) <= JSON_BYTES
+def _has_links(changes: Changes) -> bool:
+    """JSON knows no symbolic links."""
+    return any(entry.type == "symlink" for entry in changes.write)
 
 
-def fits_url(delete: tuple[str, ...]) -> bool:
-    return sum(len(quote_plus(path)) + len("&delete=") for path in delete) <= URL_BYTES
-
-
-def _content(data: bytes) -> dict[str, str]:
+def _text(data: bytes) -> dict[str, str]:
     try:
         return {"content": data.decode()}
     except UnicodeDecodeError:
         return {"contentBase64": base64.b64encode(data).decode()}
+
+
+def _content(source: Source, path: str) -> bytes:
+    if not isinstance(source, Path):
+        return source[path]
+    try:
+        return (source / path).read_bytes()
+    except OSError as error:
+        raise LocalFileError(f"cannot read {source / path}: {error.strerror}") from error
+
+
+def _add(tar: tarfile.TarFile, entry: ManifestEntry, source: Source) -> None:
+    info = tarfile.TarInfo(entry.path)
+    info.mode = entry.mode
+    if not isinstance(source, Path):
+        info.size = len(source[entry.path])
+        tar.addfile(info, io.BytesIO(source[entry.path]))
+    elif entry.type == "symlink":
+        info.type, info.linkname = tarfile.SYMTYPE, str((source / entry.path).readlink())
+        tar.addfile(info)
+    else:
+        _add_file(tar, info, source / entry.path)
 
 
 def _add_file(tar: tarfile.TarFile, info: tarfile.TarInfo, file: Path) -> None:

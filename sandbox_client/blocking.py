@@ -1,0 +1,159 @@
+"""The SDK without ``await``: the same names, arguments, results and errors. One event loop in a background thread does the work.
+
+Nothing is written twice: each method is the asynchronous one, run over there. For scripts, notebooks and command lines; inside a
+running event loop use :mod:`sandbox_client` itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from sandbox_client import client as _client
+from sandbox_client import kubeconfig
+from sandbox_client import sandbox as _sandbox
+from sandbox_client.kubeconfig import Connection
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Loop:
+    """An event loop in a daemon thread, begun when first needed and shared by all clients of the process."""
+
+    _lock = threading.Lock()
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    @classmethod
+    def run(cls, work: Coroutine[Any, Any, R]) -> R:
+        with cls._lock:
+            if cls._loop is None:
+                cls._loop = asyncio.new_event_loop()
+                threading.Thread(target=cls._loop.run_forever, name="sandbox-client", daemon=True).start()
+        future = asyncio.run_coroutine_threadsafe(work, cls._loop)
+        try:
+            return future.result()
+        except BaseException:  # KeyboardInterrupt reaches this thread only: the request must not go on alone
+            future.cancel()
+            raise
+
+
+def _shell(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Any, P], R]:
+    @functools.wraps(method)
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return _Loop.run(method(self._inner, *args, **kwargs))
+
+    return call
+
+
+def _iterating(method: Callable[Concatenate[Any, P], AsyncIterator[R]]) -> Callable[Concatenate[Any, P], Iterator[R]]:
+    @functools.wraps(method)
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+        source = method(self._inner, *args, **kwargs)
+
+        async def step() -> tuple[R] | None:
+            async for item in source:
+                return (item,)
+            return None
+
+        async def end() -> None:
+            close = getattr(source, "aclose", None)
+            if close is not None:
+                await close()
+
+        try:
+            while (found := _Loop.run(step())) is not None:
+                yield found[0]
+        finally:
+            _Loop.run(end())
+
+    return call
+
+
+def _giving_sandbox(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, _sandbox.Sandbox]],
+) -> Callable[Concatenate[Any, P], Sandbox]:
+    @functools.wraps(method)
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Sandbox:
+        return Sandbox(_Loop.run(method(self._inner, *args, **kwargs)))
+
+    return call
+
+
+class Sandbox:
+    """See :class:`sandbox_client.Sandbox`."""
+
+    def __init__(self, inner: _sandbox.Sandbox) -> None:
+        self._inner = inner
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    @property
+    def name(self) -> str:
+        return self._inner.name
+
+    @property
+    def namespace(self) -> str:
+        return self._inner.namespace
+
+    @property
+    def resource(self) -> dict[str, Any]:
+        return self._inner.resource
+
+    refresh = _shell(_sandbox.Sandbox.refresh)
+    delete = _shell(_sandbox.Sandbox.delete)
+    wait_ready = _shell(_sandbox.Sandbox.wait_ready)
+    wait_app = _shell(_sandbox.Sandbox.wait_app)
+    suspend = _shell(_sandbox.Sandbox.suspend)
+    resume = _shell(_sandbox.Sandbox.resume)
+    sync = _shell(_sandbox.Sandbox.sync)
+    manifest = _shell(_sandbox.Sandbox.manifest)
+    read = _shell(_sandbox.Sandbox.read)
+    status = _shell(_sandbox.Sandbox.status)
+    restart = _shell(_sandbox.Sandbox.restart)
+    logs = _iterating(_sandbox.Sandbox.logs)
+    preview = _shell(_sandbox.Sandbox.preview)
+    revoke_previews = _shell(_sandbox.Sandbox.revoke_previews)
+    proxy = _shell(_sandbox.Sandbox.proxy)
+
+
+class Client:
+    """See :class:`sandbox_client.Client`; use as ``with``."""
+
+    def __init__(self, connection: Connection, *, namespace: str | None = None) -> None:
+        async def made() -> _client.Client:  # its locks and sockets belong to the loop over there
+            return _client.Client(connection, namespace=namespace)
+
+        self._inner = _Loop.run(made())
+
+    @classmethod
+    def from_kubeconfig(cls, file: str | Path | None = None, *, context: str | None = None, namespace: str | None = None) -> Self:
+        return cls(kubeconfig.load(file, context=context), namespace=namespace)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def namespace(self) -> str:
+        return self._inner.namespace
+
+    def sandbox(self, name: str, *, namespace: str | None = None) -> Sandbox:
+        return Sandbox(self._inner.sandbox(name, namespace=namespace))
+
+    def list(self, *, namespace: str | None = None, all_namespaces: bool = False) -> list[Sandbox]:
+        found = _Loop.run(self._inner.list(namespace=namespace, all_namespaces=all_namespaces))
+        return [Sandbox(inner) for inner in found]
+
+    close = _shell(_client.Client.close)
+    get = _giving_sandbox(_client.Client.get)
+    create = _giving_sandbox(_client.Client.create)
+    apply = _giving_sandbox(_client.Client.apply)
+    apply_manifest = _giving_sandbox(_client.Client.apply_manifest)

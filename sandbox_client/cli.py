@@ -1,0 +1,245 @@
+"""``kubectl sandbox``: the SDK as a kubectl plugin. Prints for people; exit code 1 is a refusal or failure, 2 a wrong call.
+
+kubectl finds it by its name, ``kubectl-sandbox``, on PATH.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import webbrowser
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sandbox_client import waiting
+from sandbox_client.client import Client
+from sandbox_client.errors import ApiError, Forbidden, NotFound, SandboxError, Stale, TooLarge, Unavailable
+from sandbox_client.records import RunnerStatus
+
+_NEXT_STEP: dict[type[SandboxError], str] = {
+    Forbidden: "`kubectl auth can-i --list` shows what you may do; the shipped ClusterRoles aggregate to view and edit.",
+    NotFound: "`kubectl sandbox list` shows the runners of this namespace; -n picks another one.",
+    Stale: "somebody else synced in between: look at `kubectl sandbox status`, then sync again.",
+    TooLarge: "name what the app does not need in .sandboxignore.",
+    Unavailable: "`kubectl sandbox status` and `kubectl describe sbx` say what the runner is waiting for.",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The plugin's entry point; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return asyncio.run(_run(arguments))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `kubectl sandbox logs | head`
+        sys.stderr.close()
+        return 0
+    except ApiError as error:
+        _complain(error.describe(), type(error))
+    except (SandboxError, ValueError, OSError, yaml.YAMLError) as error:
+        _complain(str(error), type(error))
+    return 1
+
+
+async def _run(arguments: argparse.Namespace) -> int:
+    async with Client.from_kubeconfig(arguments.kubeconfig, context=arguments.context, namespace=arguments.namespace) as client:
+        command: Callable[[Client, argparse.Namespace], Awaitable[int]] = arguments.command
+        return await command(client, arguments)
+
+
+async def _apply(client: Client, arguments: argparse.Namespace) -> int:
+    for manifest in _manifests(arguments.filename):
+        sandbox = await client.apply_manifest(manifest)
+        print(f"sandboxrunner {sandbox.namespace}/{sandbox.name} applied")
+        if arguments.wait:
+            await sandbox.wait_ready(timeout=arguments.timeout)
+            print(f"sandboxrunner {sandbox.namespace}/{sandbox.name} is ready")
+    return 0
+
+
+async def _list(client: Client, arguments: argparse.Namespace) -> int:
+    found = await client.list(all_namespaces=arguments.all_namespaces)
+    if not found:
+        print("no runners here", file=sys.stderr)
+    rows: list[tuple[str, ...]] = [("NAMESPACE", "NAME", "READY", "APP", "WHY")]
+    for sandbox in found:
+        conditions = {item.type: item for item in waiting.conditions(sandbox.resource)}
+        ready, app = conditions.get("Ready"), conditions.get("AppReady")
+        why = next((item for item in (ready, app) if item is not None and item.status != "True"), None)
+        states = [item.status if item else "Unknown" for item in (ready, app)]
+        rows.append((sandbox.namespace, sandbox.name, *states, why.reason if why else ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows if found else ():
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+async def _sync(client: Client, arguments: argparse.Namespace) -> int:
+    sandbox = client.sandbox(arguments.name)
+    result = await sandbox.sync(
+        directory=arguments.directory, mode="mirror" if arguments.mirror else "merge", restart=arguments.restart
+    )
+    restarted = ", app restarted" if result.restarted else ""
+    print(
+        f"revision {result.revision}: {result.written} written ({_bytes(result.bytes)}), {result.deleted} deleted, "
+        f"{result.unchanged} unchanged{restarted}"
+    )
+    for skipped in result.skipped:
+        print(f"  skipped {skipped.path}: {skipped.reason}", file=sys.stderr)
+    return 0
+
+
+async def _logs(client: Client, arguments: argparse.Namespace) -> int:
+    lines = client.sandbox(arguments.name).logs(
+        follow=arguments.follow,
+        tail_lines=arguments.tail,
+        since_seconds=arguments.since,
+        timestamps=arguments.timestamps,
+        previous=arguments.previous,
+        stream=arguments.stream,
+    )
+    async with contextlib.aclosing(lines):
+        async for line in lines:
+            print(line, flush=arguments.follow)
+    return 0
+
+
+async def _status(client: Client, arguments: argparse.Namespace) -> int:
+    sandbox = await client.get(arguments.name)
+    for item in waiting.conditions(sandbox.resource):
+        print(f"{item.type:<13}{item.status:<8}{item.reason:<20}{item.message}".rstrip())
+    match waiting.judge(sandbox.resource):
+        case waiting.Ready():
+            print(_describe(await sandbox.status()))
+            return 0
+        case waiting.Waiting(why):
+            print(f"not ready: {why}")
+        case waiting.Hopeless(found):
+            print(f"not ready: {found.message or found.reason}")
+    return 1
+
+
+async def _restart(client: Client, arguments: argparse.Namespace) -> int:
+    state = await client.sandbox(arguments.name).restart(grace_period_seconds=arguments.grace_period)
+    print(f"{state.state}{f', pid {state.pid}' if state.pid else ''}")
+    return 0
+
+
+async def _preview(client: Client, arguments: argparse.Namespace) -> int:
+    sandbox = client.sandbox(arguments.name)
+    if arguments.revoke:
+        await sandbox.revoke_previews()
+        print("all previews of this runner are ended")
+        return 0
+    preview = await sandbox.preview(port=arguments.port, expiration_seconds=arguments.seconds)
+    print(preview.url)
+    minutes = (preview.expires - datetime.now(UTC)).total_seconds() / 60
+    print(f"valid for {minutes:.0f} min; whoever has this URL sees the app", file=sys.stderr)
+    if arguments.open:
+        await asyncio.to_thread(webbrowser.open, preview.url)
+    return 0
+
+
+async def _delete(client: Client, arguments: argparse.Namespace) -> int:
+    await client.sandbox(arguments.name).delete(wait=arguments.wait, timeout=arguments.timeout)
+    print(f"sandboxrunner {arguments.name} deleted")
+    return 0
+
+
+def _describe(status: RunnerStatus) -> str:
+    process = status.process
+    ended = f", ended with {process.exit_code}" if process.exit_code is not None else ""
+    since = f", since {process.since}" if process.since else ""
+    lines = [
+        f"app          {process.state}{ended}, {process.restarts} restarts{since}",
+        f"command      {' '.join(process.command) or '-'}",
+        f"listening    {', '.join(f'{address}:{port}' for address, port in status.listening) or '-'}",
+        f"revision     {status.revision or '-'}",
+        f"usage        {', '.join(f'{name} {_bytes(value)}' for name, value in status.usage.items())}",
+    ]
+    if process.message:
+        lines.insert(1, f"             {process.message}")
+    return "\n".join(lines)
+
+
+def _manifests(filename: str) -> list[dict[str, Any]]:
+    text = sys.stdin.read() if filename == "-" else Path(filename).read_text()
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def _complain(message: str, kind: type[BaseException]) -> None:
+    print(f"Error: {message}", file=sys.stderr)
+    step = next((text for known, text in _NEXT_STEP.items() if issubclass(kind, known)), None)
+    if step:
+        print(f"Next: {step}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("-n", "--namespace", help="instead of the context's own")
+    shared.add_argument("--context", help="instead of the kubeconfig's current one")
+    shared.add_argument("--kubeconfig", help="instead of $KUBECONFIG or ~/.kube/config")
+    parser = argparse.ArgumentParser(prog="kubectl sandbox", description="Run, sync and preview apps in App Studio sandboxes.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[Client, argparse.Namespace], Awaitable[int]], text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, parents=[shared], help=text, description=text)
+        made.set_defaults(command=run)
+        return made
+
+    def named(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        made.add_argument("name", metavar="NAME", help="of the SandboxRunner")
+        return made
+
+    def waits(made: argparse.ArgumentParser) -> None:
+        made.add_argument("--wait", action=argparse.BooleanOptionalAction, default=True, help="until it is done")
+        made.add_argument("--timeout", type=float, default=180, metavar="SECONDS", help="for --wait (default 180)")
+
+    apply = command("apply", _apply, "Create or change a runner from a file, and wait until it is ready")
+    apply.add_argument("-f", "--filename", required=True, help="YAML; - for standard input")
+    waits(apply)
+    listing = command("list", _list, "Show the runners")
+    listing.add_argument("-A", "--all-namespaces", action="store_true")
+    sync = named(command("sync", _sync, "Send what changed in a folder"))
+    sync.add_argument("directory", metavar="DIR", nargs="?", default=".", help="default: the current one")
+    sync.add_argument("--mirror", action="store_true", help="also delete what earlier syncs sent and is no longer here")
+    sync.add_argument("--restart", choices=("auto", "always", "never"), default="auto")
+    logs = named(command("logs", _logs, "Show what the app writes"))
+    logs.add_argument("-f", "--follow", action="store_true")
+    logs.add_argument("--tail", type=int, metavar="LINES")
+    logs.add_argument("--since", type=int, metavar="SECONDS")
+    logs.add_argument("--timestamps", action="store_true")
+    logs.add_argument("-p", "--previous", action="store_true", help="of the process before the last restart")
+    logs.add_argument("--stream", choices=("stdout", "stderr", "system"))
+    named(command("status", _status, "Say what runner and app are doing"))
+    restart = named(command("restart", _restart, "Stop the app's processes and start it again"))
+    restart.add_argument("--grace-period", type=int, metavar="SECONDS")
+    preview = named(command("preview", _preview, "Print a URL that shows the app in a browser"))
+    preview.add_argument("--port", type=int, help="default: the runner's own")
+    preview.add_argument("--seconds", type=int, help="how long the URL is good for")
+    preview.add_argument("--open", action="store_true", help="in the browser of this machine")
+    preview.add_argument("--revoke", action="store_true", help="end all previews of this runner instead")
+    waits(named(command("delete", _delete, "Remove a runner, its files and all it owns")))
+    return parser
+
+
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    sys.exit(main())

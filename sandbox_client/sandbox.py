@@ -1,0 +1,275 @@
+"""One SandboxRunner, as a handle: its life, its files, its process, its preview.
+
+Everything goes through the Kubernetes API as the user who holds the kubeconfig; what that user may not do is refused there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import tarfile
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sandbox_client import syncing, waiting
+from sandbox_client.api import Api, Query, Request, json_request, path
+from sandbox_client.errors import ApiError, NeverReady, NotFound, Unavailable, Unreachable, WaitTimeout
+from sandbox_client.records import Manifest, Preview, ProcessState, ProxyAnswer, RunnerStatus
+from sandbox_protocol import names
+from sandbox_protocol.wire import TAR, RestartMode, Stream, SyncMode, SyncResult
+
+READY_SECONDS = 180.0
+"""Pulling an image for the first time is what takes longest."""
+APP_SECONDS = 300.0
+"""A first dependency install on a slow network."""
+LINE_BYTES = 1024 * 1024
+"""A longer log line is handed out in pieces: the app must not be able to fill our memory by never ending one."""
+
+_APP_POLL_SECONDS = (0.1, 0.2, 0.3, 0.5, 0.5, 1.0)
+_RELIST_SECONDS = 0.5
+
+
+class Sandbox:
+    """Made by :class:`sandbox_client.Client`. ``resource`` is the object as last seen, {} if it was never read."""
+
+    def __init__(self, api: Api, namespace: str, name: str, resource: Mapping[str, Any] | None = None) -> None:
+        self._api = api
+        self.namespace = namespace
+        self.name = name
+        self.resource: dict[str, Any] = dict(resource or {})
+        self._collection = path("apis", names.GROUP, names.VERSION, "namespaces", namespace, names.PLURAL)
+        self._object = self._collection + path(name)
+        self._verbs = path("apis", names.SUBRESOURCE_GROUP, names.VERSION, "namespaces", namespace, names.PLURAL, name)
+
+    def __repr__(self) -> str:
+        return f"<Sandbox {self.namespace}/{self.name}>"
+
+    # its life
+
+    async def refresh(self) -> dict[str, Any]:
+        """Reads the object again and returns it. Raises NotFound."""
+        self.resource = await self._api.json(Request("GET", self._object))
+        return self.resource
+
+    async def delete(self, *, wait: bool = True, timeout: float = READY_SECONDS) -> None:
+        """Deletes it with all it owns; nothing happens if it is gone already. Raises WaitTimeout."""
+        try:
+            dying = await self._api.json(Request("DELETE", self._object))
+        except NotFound:
+            return
+        uid = (dying.get("metadata") or {}).get("uid")  # a Status without one when it is gone at once
+        if wait and uid:
+            last = "its objects are being removed"
+            try:
+                async with asyncio.timeout(timeout):
+                    async for runner in self._changes():
+                        if runner is None or runner["metadata"]["uid"] != uid:  # gone, or made anew under the same name
+                            return
+                        last = "; ".join(item.message for item in waiting.conditions(runner) if item.message) or last
+            except TimeoutError:
+                raise WaitTimeout(f"{self.namespace}/{self.name} is still being deleted after {timeout:.0f} s: {last}") from None
+
+    async def wait_ready(self, *, condition: str = "Ready", timeout: float = READY_SECONDS) -> None:
+        """Returns when ``condition`` is True. Raises NeverReady as soon as waiting is useless, WaitTimeout, NotFound."""
+        why = "it was not seen yet"
+        try:
+            async with asyncio.timeout(timeout):
+                async for runner in self._changes():
+                    if runner is None:
+                        raise NotFound(404, f"sandboxrunner {self.namespace}/{self.name} does not exist")
+                    match waiting.judge(runner, condition):
+                        case waiting.Ready():
+                            return
+                        case waiting.Hopeless(found):
+                            raise NeverReady(f"{self.namespace}/{self.name}", found.type, found.reason, found.message)
+                        case waiting.Waiting(why):
+                            continue
+        except TimeoutError:
+            raise WaitTimeout(f"{self.namespace}/{self.name} is not {condition} after {timeout:.0f} s. {why}") from None
+
+    async def wait_app(self, *, timeout: float = APP_SECONDS) -> RunnerStatus:
+        """Returns when the app answers on its port. Raises NeverReady when it ended, cannot start or crashes over and over."""
+        why = "the runner has not answered yet"
+        polls = iter(_APP_POLL_SECONDS)
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    try:
+                        status = await self.status()
+                    except (Unavailable, Unreachable) as error:  # the API server or our apiserver is being rolled out
+                        why = str(error)
+                    else:
+                        match waiting.judge_app(status):
+                            case waiting.Ready():
+                                return status
+                            case waiting.Hopeless(found):
+                                raise NeverReady(f"{self.namespace}/{self.name}", found.type, found.reason, found.message)
+                            case waiting.Waiting(why):
+                                pass
+                    await asyncio.sleep(next(polls, _APP_POLL_SECONDS[-1]))
+        except TimeoutError:
+            raise WaitTimeout(f"the app of {self.namespace}/{self.name} does not answer after {timeout:.0f} s. {why}") from None
+
+    async def suspend(self) -> None:
+        """Stops the pod and keeps the files. Returns once that is asked for; ``wait_ready(condition="Suspended")`` waits."""
+        await self._patch_spec({"operatingMode": "Suspended"})
+
+    async def resume(self) -> None:
+        """Runs it again; ``wait_ready()`` waits."""
+        await self._patch_spec({"operatingMode": "Running"})
+
+    # its files
+
+    async def sync(  # noqa: PLR0913 - each one is a word of the verb's contract
+        self,
+        files: Mapping[str, str | bytes] | None = None,
+        *,
+        directory: str | Path | None = None,
+        delete: Iterable[str] = (),
+        mode: SyncMode = "merge",
+        restart: RestartMode = "auto",
+        if_match: str | None = None,
+    ) -> SyncResult:
+        """Writes ``files`` (path → content), or makes the workspace match a local ``directory``.
+
+        Of a directory only what changed travels; ``.git``, ``node_modules`` and what its ``.sandboxignore`` names stay out.
+        ``mode="mirror"`` also deletes files of earlier syncs that are not there any more. ``if_match`` is the revision that the
+        caller built on. Raises Stale when it is another one now, Invalid (the causes name paths), TooLarge, LocalFileError.
+        """
+        if (files is None) == (directory is None):
+            raise ValueError("give either files or a directory")
+        options = syncing.Options(mode, restart, tuple(delete), if_match)
+        if directory is not None:
+            return await syncing.directory(self._api, f"{self._verbs}/sync", Path(directory), options)
+        return await syncing.files(self._api, f"{self._verbs}/sync", files or {}, options)
+
+    async def manifest(self) -> Manifest:
+        """What syncs have written, with the revision that ``if_match`` wants."""
+        return await syncing.manifest(self._api, f"{self._verbs}/sync")
+
+    async def read(self, *paths: str) -> dict[str, bytes]:
+        """Contents of workspace files, by path; a folder stands for the files below it, no path for everything. In memory."""
+        query = [("path", item) for item in paths]
+        async with self._api.open(Request("GET", f"{self._verbs}/sync", query, {"Accept": TAR})) as answer:
+            data = await answer.read()
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            return {item.name: content.read() for item in tar if item.isreg() and (content := tar.extractfile(item))}
+
+    # its process
+
+    async def status(self) -> RunnerStatus:
+        """What the app does now, asked of the agent beside it."""
+        return RunnerStatus.from_json(await self._api.json(Request("GET", f"{self._verbs}/status")))
+
+    async def restart(self, *, grace_period_seconds: int | None = None) -> ProcessState:
+        """Stops the whole process tree and starts the app again."""
+        body = {} if grace_period_seconds is None else {"gracePeriodSeconds": grace_period_seconds}
+        return ProcessState.from_json(await self._api.json(json_request("POST", f"{self._verbs}/restart", body)))
+
+    async def logs(  # noqa: PLR0913 - the query parameters of pods/log, by their names
+        self,
+        *,
+        follow: bool = False,
+        tail_lines: int | None = None,
+        since_seconds: int | None = None,
+        since_time: datetime | None = None,
+        timestamps: bool = False,
+        limit_bytes: int | None = None,
+        previous: bool = False,
+        stream: Stream | None = None,
+    ) -> AsyncGenerator[str, None]:
+        """Lines without their end. ``follow`` goes on until the caller stops or the connection ends."""
+        asked: dict[str, Any] = {
+            "follow": follow or None,
+            "tailLines": tail_lines,
+            "sinceSeconds": since_seconds,
+            "sinceTime": since_time.isoformat() if since_time else None,
+            "timestamps": timestamps or None,
+            "limitBytes": limit_bytes,
+            "previous": previous or None,
+            "stream": stream,
+        }
+        query = [(key, "true" if value is True else str(value)) for key, value in asked.items() if value is not None]
+        request = Request("GET", f"{self._verbs}/log", query, {"Accept": "text/plain, application/json"})
+        async with self._api.open(request, stream=True) as answer:
+            rest = b""
+            async for chunk in answer.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                while len(rest) > LINE_BYTES:
+                    lines.append(rest[:LINE_BYTES])
+                    rest = rest[LINE_BYTES:]
+                for line in lines:
+                    yield line.decode(errors="replace")
+            if rest:
+                yield rest.decode(errors="replace")
+
+    # its preview
+
+    async def preview(self, *, port: int | None = None, expiration_seconds: int | None = None) -> Preview:
+        """A signed URL that shows the app in a browser."""
+        asked = {"port": port, "expirationSeconds": expiration_seconds}
+        body = {"spec": {key: value for key, value in asked.items() if value is not None}}
+        return Preview.from_json(await self._api.json(json_request("POST", f"{self._verbs}/preview", body)))
+
+    async def revoke_previews(self) -> None:
+        """Ends every preview of this runner at once, whoever holds its URL."""
+        await self._api.json(Request("DELETE", f"{self._verbs}/preview"))
+
+    async def proxy(
+        self,
+        method: str = "GET",
+        target: str = "/",
+        *,
+        query: Query = (),
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> ProxyAnswer:
+        """One request to the app through the API server, for programs; browsers use the preview. Raises ApiError when it is not
+        the app that answered (403, 404 of the runner itself, …)."""
+        below = "".join(path(part) if part else "/" for part in target.lstrip("/").split("/"))
+        request = Request(method, f"{self._verbs}/proxy{below or '/'}", query, dict(headers or {}), body)
+        answer = await self._api.exchange(request)
+        try:
+            content = await answer.read()
+        finally:
+            answer.release()
+        if answer.status >= 400 and _is_status(content):
+            raise ApiError.from_body(answer.status, json.loads(content))
+        return ProxyAnswer(answer.status, {key.lower(): value for key, value in answer.headers.items()}, content)
+
+    async def _patch_spec(self, spec: Mapping[str, Any]) -> None:
+        request = json_request("PATCH", self._object, {"spec": spec}, content_type="application/merge-patch+json")
+        self.resource = await self._api.json(request)
+
+    async def _changes(self) -> AsyncIterator[dict[str, Any] | None]:
+        """The object now and after each change; None when it is gone. Endless: a watch that ends or is too old begins anew."""
+        while True:
+            try:
+                runner: dict[str, Any] | None = await self.refresh()
+            except NotFound:
+                runner = None
+            yield runner
+            if runner is not None:
+                version = runner["metadata"]["resourceVersion"]
+                selector = [("fieldSelector", f"metadata.name={self.name}")]
+                try:
+                    async for event, seen in self._api.watch(self._collection, query=selector, resource_version=version):
+                        self.resource = seen
+                        yield None if event == "DELETED" else seen
+                except ApiError as error:
+                    if error.code != 410:
+                        raise
+                except Unreachable:
+                    pass  # the GET that follows tells whether the API server is really away
+            await asyncio.sleep(_RELIST_SECONDS)
+
+
+def _is_status(content: bytes) -> bool:
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(body, dict) and body.get("kind") == "Status" and body.get("apiVersion") == "v1"

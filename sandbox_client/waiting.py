@@ -1,0 +1,88 @@
+"""Is a runner ready, will it ever be, and what is it waiting for? Pure, over the object and its conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox_client.records import Condition, RunnerStatus
+
+HOPELESS = frozenset(
+    {
+        "InvalidSpec",
+        "InvalidTemplate",
+        "TemplateNotFound",
+        "NotOurs",
+        "QuotaExceeded",
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "CreateContainerConfigError",
+    }
+)
+"""Reasons that somebody must act on. Not among them: Unschedulable (an autoscaler may add a node)."""
+HOPELESS_APP = frozenset({"NoCommand", "ImageLacksPython", "CrashLoop", "Exited", "InstallFailed"})
+"""Of AppReady: the app will not answer until another sync or restart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """``why`` is a sentence for a person, from the runner's own conditions."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hopeless:
+    condition: Condition
+
+
+Verdict = Ready | Waiting | Hopeless
+
+
+def conditions(runner: Mapping[str, Any]) -> list[Condition]:
+    """Those that speak of the spec as it is now; a condition about an older generation says nothing about this one."""
+    generation = (runner.get("metadata") or {}).get("generation", 0)
+    found = map(Condition.from_json, (runner.get("status") or {}).get("conditions") or ())
+    return [item for item in found if item.observed_generation is None or item.observed_generation >= generation]
+
+
+def judge(runner: Mapping[str, Any], kind: str = "Ready") -> Verdict:
+    """Of a SandboxRunner and one of its conditions."""
+    if (runner.get("metadata") or {}).get("deletionTimestamp"):
+        return Hopeless(Condition(kind, "False", "Deleting", "it is being deleted"))
+    found = conditions(runner)
+    wanted = next((item for item in found if item.type == kind), None)
+    if wanted is not None and wanted.status == "True":
+        return Ready()
+    hopeless = next((item for item in found if item.status == "False" and item.reason in HOPELESS), None)
+    if hopeless is not None:
+        return Hopeless(hopeless)
+    if kind == "Ready" and (runner.get("spec") or {}).get("operatingMode") == "Suspended":
+        return Hopeless(Condition(kind, "False", "Suspended", "it is suspended; resume it first"))
+    return Waiting(_why(found, wanted))
+
+
+def judge_app(status: RunnerStatus) -> Verdict:
+    """Of what the ``status`` verb says about the app."""
+    app = status.condition("AppReady")
+    if status.process.ready or (app is not None and app.status == "True"):
+        return Ready()
+    if app is not None and app.reason in HOPELESS_APP:
+        return Hopeless(app)
+    return Waiting(_why([app] if app else [], app))
+
+
+def _why(found: Sequence[Condition], wanted: Condition | None) -> str:
+    told = [item for item in found if item.status != "True" and item.message and item.type != "Suspended"]
+    shown = told or ([wanted] if wanted else [])
+    if not shown:
+        return "nothing has reported on it yet; is the controller running?"
+    return "; ".join(f"{item.type}: {item.message or item.reason}" for item in shown)

@@ -4,18 +4,18 @@ import subprocess
 from pathlib import Path
 
 from devcluster.namespaces import in_node_argv
-from devcluster.settings import State
+from devcluster.settings import CONTAINERD_SOCKET, State
 
 NAMESPACE = "k8s.io"  # the containerd namespace the kubelet looks in
 
 
-class ImportFailed(Exception):
+class ImageImportError(Exception):
     """containerd refused an archive, or the archive does not hold the name asked for; the message says which."""
 
 
 def ctr_argv(state: State, *arguments: str | Path) -> list[str]:
-    """`ctr ARGUMENTS` against the cluster's containerd. Paths outside the state folder are the same inside the node."""
-    return in_node_argv(state, [state.bin / "ctr", "--address", state.containerd_socket, "--namespace", NAMESPACE, *arguments])
+    """`ctr ARGUMENTS` against the cluster's containerd. Paths on disk are the same inside the node."""
+    return in_node_argv([state.bin / "ctr", "--address", CONTAINERD_SOCKET, "--namespace", NAMESPACE, *arguments])
 
 
 def import_image(state: State, archive: Path, name: str) -> str:
@@ -27,7 +27,7 @@ def import_image(state: State, archive: Path, name: str) -> str:
     _ctr(state, "images", "import", "--snapshotter", "overlayfs", archive)
     digest = image_digest(state, name)
     if digest is None:
-        raise ImportFailed(f"{archive} holds no image named {name}; containerd has: {' '.join(image_names(state))}")
+        raise ImageImportError(f"{archive} holds no image named {name}; containerd has: {' '.join(image_names(state))}")
     reference = digest_reference(name, digest)
     _ctr(state, "images", "tag", "--force", name, reference)
     return reference
@@ -54,5 +54,5 @@ def image_names(state: State) -> list[str]:
 def _ctr(state: State, *arguments: str | Path) -> str:
     result = subprocess.run(ctr_argv(state, *arguments), capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        raise ImportFailed(f"ctr {' '.join(map(str, arguments))}: {result.stderr.strip()[-1000:]}")
+        raise ImageImportError(f"ctr {' '.join(map(str, arguments))}: {result.stderr.strip()[-1000:]}")
     return result.stdout

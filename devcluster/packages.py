@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from devcluster.progress import say
 
 
-class PackagesMissing(Exception):
+class PackagesMissingError(Exception):
     """Packages are missing and cannot be installed here; the message says what to install."""
 
 
@@ -23,16 +23,16 @@ def missing(names: Iterable[str]) -> list[str]:
 
 
 def ensure(names: Iterable[str]) -> None:
-    """Install what is missing of `names` by apt-get; a line says so. Raises `PackagesMissing` with what to do by hand."""
+    """Install what is missing of `names` by apt-get; a line says so. Raises `PackagesMissingError` with what to do by hand."""
     wanted = list(names)
     if shutil.which("dpkg-query") is None:
-        raise PackagesMissing(f"this is not Debian or a relative of it; install the equivalents of: {' '.join(wanted)}")
+        raise PackagesMissingError(f"this is not Debian or a relative of it; install the equivalents of: {' '.join(wanted)}")
     absent = missing(wanted)
     if not absent:
         return
     command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *absent]
     if os.geteuid() != 0:
-        raise PackagesMissing(f"run as root: {' '.join(command)}")
+        raise PackagesMissingError(f"run as root: {' '.join(command)}")
     say(f"installing distribution packages: {' '.join(absent)}")
     # Two workers may install at once: wait for dpkg's lock instead of failing on it.
     lock_wait = ["-o", "DPkg::Lock::Timeout=600"]
@@ -42,7 +42,7 @@ def ensure(names: Iterable[str]) -> None:
         _apt(["apt-get", *lock_wait, "update", "-q"], environment)
         result = _apt([command[0], *lock_wait, *command[1:]], environment)
     if result.returncode != 0:
-        raise PackagesMissing(f"{' '.join(command)} failed:\n{result.stdout[-2000:]}")
+        raise PackagesMissingError(f"{' '.join(command)} failed:\n{result.stdout[-2000:]}")
 
 
 def _apt(argv: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

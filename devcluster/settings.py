@@ -31,13 +31,18 @@ PREVIEW_LISTEN = ("127.0.0.1", 8090)  # where browsers on this machine find it
 
 CONTEXT = "devcluster"  # name of context, cluster and user in the kubeconfig
 CGROUP = "devcluster"
+# What is worth nothing after a reboot: identities of daemons, sockets, the mount namespace. Not in the state folder, so that
+# `down` finds everything even if that was deleted.
+RUN = Path("/run/appstudio-devcluster")
+MOUNT_NAMESPACE = RUN / "ns" / "mnt"
+CONTAINERD_SOCKET = RUN / "containerd" / "containerd.sock"  # a path of at most 107 bytes, however deep the checkout
 NODE_NETNS = "devcluster-node"
 INTERNET_NETNS = "devcluster-internet"
 
 
 @dataclass(frozen=True)
 class State:
-    """Folders of one cluster, below `root`, which must be on a real disk (not tmpfs, not an overlay: containerd stacks its own)."""
+    """Folders of one cluster, below `root`, on a real disk: containerd stacks its own overlay and volumes are files here."""
 
     root: Path
 
@@ -60,22 +65,9 @@ class State:
         return self.root / "log"
 
     @property
-    def run(self) -> Path:
-        """Identities of daemons and the containerd socket; worth nothing after a reboot."""
-        return self.root / "run"
-
-    @property
     def config(self) -> Path:
         """Rendered configuration files."""
         return self.root / "etc"
-
-    @property
-    def mount_namespace(self) -> Path:
-        return self.root / "ns" / "mnt"
-
-    @property
-    def containerd_socket(self) -> Path:
-        return self.run / "containerd" / "containerd.sock"
 
 
 def state_from_environment() -> State:

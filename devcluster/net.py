@@ -1,0 +1,142 @@
+"""The two network namespaces and the node's mount namespace.
+
+    this machine ──10.98.0.0/30── node ──10.99.0.0/24── pretend internet
+       (kubectl, browsers)      (daemons, pods)       (public and forbidden addresses, package mirrors)
+
+Nothing leads from a pod to this machine: the node neither forwards to the private link nor opens a connection over it.
+"""
+
+import os
+import subprocess
+from collections.abc import Sequence
+
+from devcluster.namespaces import NETNS_FOLDER, in_internet_argv
+from devcluster.settings import (
+    FORBIDDEN_ADDRESSES,
+    INTERNET_GATEWAY,
+    INTERNET_NETNS,
+    MACHINE_ADDRESS,
+    MACHINE_LINK_ADDRESS,
+    MIRROR_ADDRESS,
+    MOUNT_NAMESPACE,
+    NODE_ADDRESS,
+    NODE_NETNS,
+    POD_CIDR,
+    PUBLIC_ADDRESSES,
+    RUN,
+)
+
+MACHINE_LINK = "devcluster0"  # on this machine
+_COMPLETE = RUN / "network-complete"  # written last: a set-up that was killed half-way is torn down and made anew
+
+_FENCE = """
+table inet devcluster_fence {
+  chain forward { type filter hook forward priority -300; policy accept;
+    oifname "machine0" drop
+    iifname "machine0" drop
+  }
+  chain output { type filter hook output priority -300; policy accept;
+    oifname "machine0" ct state new drop
+  }
+}
+"""
+
+# The node sees its own interfaces in sysfs, has its own BPF file system and private folders at the fixed paths that runc, runsc,
+# the shims and Cilium insist on; all of it is gone with the namespace. cgroup mounts are carried over.
+_MOUNTS = """
+umount -R -l /sys; mount -t sysfs sysfs /sys; mount --rbind "$1/cgroup" /sys/fs/cgroup; umount -R -l "$1/cgroup"
+mount -t bpf bpf /sys/fs/bpf
+for folder in /run/containerd /run/cilium; do mount -t tmpfs -o mode=0755 tmpfs $folder; done
+mount --make-rshared /
+"""
+PRIVATE_FOLDERS = ("/run/containerd", "/run/cilium")  # mount points only; `down` removes those that `up` made
+
+
+class NetworkError(Exception):
+    """The kernel refused a part of the set-up; the message is the tool's."""
+
+
+def complete() -> bool:
+    """True when both namespaces stand as `up` made them."""
+    if not _COMPLETE.exists():
+        return False
+    entered = subprocess.run(
+        ["nsenter", f"--mount={MOUNT_NAMESPACE}", f"--net={NETNS_FOLDER / NODE_NETNS}", "--", "ip", "link", "show", "machine0"],
+        capture_output=True,
+        check=False,
+    )
+    internet = subprocess.run(in_internet_argv(["true"]), capture_output=True, check=False)
+    machine = subprocess.run(["ip", "link", "show", MACHINE_LINK], capture_output=True, check=False)
+    return entered.returncode == internet.returncode == machine.returncode == 0
+
+
+def up() -> None:
+    """Make everything. Call `down` first unless nothing of it exists."""
+    node, internet = ["ip", "-n", NODE_NETNS], ["ip", "-n", INTERNET_NETNS]
+    for name in (NODE_NETNS, INTERNET_NETNS):
+        _run(["ip", "netns", "add", name])
+    _run(["ip", "link", "add", "eth0", "netns", NODE_NETNS, "type", "veth", "peer", "name", "node0", "netns", INTERNET_NETNS])
+    _run([*node, "link", "set", "lo", "up"])
+    _run([*node, "addr", "add", f"{NODE_ADDRESS}/24", "dev", "eth0"])
+    _run([*node, "link", "set", "eth0", "up"])
+    _run([*node, "route", "add", "default", "via", INTERNET_GATEWAY])
+
+    _run([*internet, "link", "set", "lo", "up"])
+    _run([*internet, "addr", "add", f"{INTERNET_GATEWAY}/24", "dev", "node0"])
+    _run([*internet, "link", "set", "node0", "up"])
+    for address in (*PUBLIC_ADDRESSES, *FORBIDDEN_ADDRESSES, MIRROR_ADDRESS):
+        _run([*internet, "addr", "add", f"{address}/32", "dev", "lo"])
+    # Pods keep their own address out there, so that a test can tell who came; hence the way back.
+    _run([*internet, "route", "add", POD_CIDR, "via", NODE_ADDRESS])
+
+    _run(["ip", "link", "add", MACHINE_LINK, "type", "veth", "peer", "name", "machine0", "netns", NODE_NETNS])
+    _run(["ip", "addr", "add", f"{MACHINE_ADDRESS}/30", "dev", MACHINE_LINK])
+    _run(["ip", "link", "set", MACHINE_LINK, "up"])
+    _run([*node, "addr", "add", f"{MACHINE_LINK_ADDRESS}/30", "dev", "machine0"])
+    _run([*node, "link", "set", "machine0", "up"])
+    enter = ["nsenter", f"--net={NETNS_FOLDER / NODE_NETNS}", "--"]
+    _run([*enter, "nft", "-f", "-"], _FENCE)
+    _run([*enter, "sysctl", "-qw", "net.ipv4.ip_forward=1"])
+    _make_mount_namespace(enter)
+    _COMPLETE.touch()
+
+
+def down() -> None:
+    """Remove everything, whatever of it exists. Mounts made in the node go with its mount namespace."""
+    _COMPLETE.unlink(missing_ok=True)
+    for target in (MOUNT_NAMESPACE, MOUNT_NAMESPACE.parent):
+        while subprocess.run(["umount", target], capture_output=True, check=False).returncode == 0:
+            pass
+    subprocess.run(["ip", "link", "del", MACHINE_LINK], capture_output=True, check=False)
+    for name in (NODE_NETNS, INTERNET_NETNS):
+        if (NETNS_FOLDER / name).exists():
+            _run(["ip", "netns", "del", name])
+    for made in (RUN / "made").glob("*"):
+        folder = made.read_text()
+        subprocess.run(["rmdir", folder], capture_output=True, check=False)
+        made.unlink()
+
+
+def _make_mount_namespace(enter: Sequence[str]) -> None:
+    folder = MOUNT_NAMESPACE.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    # A namespace is kept by a bind mount of its file, and that is refused unless the mount it lies on is private.
+    _run(["mount", "--bind", folder, folder])
+    _run(["mount", "--make-private", folder])
+    MOUNT_NAMESPACE.touch()
+    (RUN / "made").mkdir(exist_ok=True)
+    for path in PRIVATE_FOLDERS:
+        if not os.path.isdir(path):  # noqa: PTH112
+            os.mkdir(path)  # noqa: PTH102
+            (RUN / "made" / path.replace("/", "-")).write_text(path)
+    (RUN / "cgroup").mkdir(exist_ok=True)
+    script = f'set -eu; mount --rbind /sys/fs/cgroup "$1/cgroup"{_MOUNTS}'
+    unshare = ["unshare", f"--mount={MOUNT_NAMESPACE}", "--propagation", "private"]
+    _run([*enter, *unshare, "sh", "-c", script, "node-mounts", RUN])
+
+
+def _run(argv: Sequence[object], stdin: str | None = None) -> None:
+    words = [str(word) for word in argv]
+    done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise NetworkError(f"{' '.join(words)}: {done.stderr.strip()}")

@@ -18,3 +18,6 @@ lock requirements/runner.txt --extra runner pyproject.toml
 lock requirements/dev.txt --extra dev pyproject.toml
 lock requirements/node.txt requirements/node.in
 lock requirements/mirrors.txt requirements/mirrors.in
+
+# The npm registry of the development cluster; its .npmrc keeps addresses out of the lock.
+(cd devcluster/mirrors/npm && npm install --silent --package-lock-only --omit=dev)

@@ -31,7 +31,7 @@ def read_digest(path: Path) -> str:
 def to_oci(source: Path, target: Path, name: str) -> str:
     """Rewrite the docker archive `source` as `target`, holding one image called `name`. Returns the digest of its manifest.
 
-    Raises `BadArchiveError` when a layer's bytes are not those the image's config promises. `target` appears only when it is whole.
+    Raises `BadArchiveError` when a layer is not what the image's config promises. `target` appears only when it is whole.
     """
     partial = target.with_name(target.name + ".partial")
     with tarfile.open(source) as old, tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as new:
@@ -87,7 +87,7 @@ def _copy_layer(old: tarfile.TarFile, member: str, new: tarfile.TarFile, diff_id
 def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
     stream = tar.extractfile(name)
     if stream is None:
-        raise BadArchiveError(f"{tar.name}: {name} is not a file")
+        raise BadArchiveError(f"{tar.name!r}: {name} is not a file")
     return stream
 
 

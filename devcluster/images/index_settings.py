@@ -42,13 +42,19 @@ def machine_bundle() -> Path | None:
     return next((Path(path) for path in candidates if path and Path(path).is_file()), None)
 
 
+def pip_settings(python: str) -> dict[str, str]:
+    """pip's settings on this machine, from its files and the environment."""
+    return parse_pip_config(
+        subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False).stdout
+    )
+
+
 def write_build_secrets(folder: Path, python: str) -> dict[str, Path]:
     """Writes the secret files below `folder`, readable by their owner alone: an index address may carry a password."""
-    listing = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False).stdout
     bundle = machine_bundle()
     pip_conf = folder / "pip.conf"
     pip_conf.touch(mode=0o600)
-    pip_conf.write_text(render_pip_conf(parse_pip_config(listing), has_bundle=bundle is not None))
+    pip_conf.write_text(render_pip_conf(pip_settings(python), has_bundle=bundle is not None))
     secrets = {"pip.conf": pip_conf}
     if bundle is not None:
         secrets["ca.crt"] = bundle

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 
 from sandbox_operator.kube import errors
-from sandbox_operator.kube.client import WATCH_SECONDS, Kube, Object, Selection
+from sandbox_operator.kube.client import WATCH_SECONDS, Kube, Object, ObjectList, Selection
 
 OnChange = Callable[[Object | None, Object | None], None]
 """Called in the event loop with (old, new); None means absent. Must not block or raise."""
@@ -22,34 +23,22 @@ OnChange = Callable[[Object | None, Object | None], None]
 MAX_AGE_SECONDS = 600.0
 # Back-off after errors, in seconds: quick enough for an API server that restarts, slow enough for one that is overloaded.
 _FIRST_DELAY, _LAST_DELAY = 0.2, 15.0
+# Deletions remembered so that a list taken before them cannot bring the objects back. A list is seconds old at most.
+_BURIED = 4096
 
 
-class Reflector:
-    """Run :meth:`run` as a task; read with :meth:`get`, :meth:`by_uid`, :meth:`items` once :attr:`synced` is set.
+class Store:
+    """Objects by name and by UID. Old news never overwrites newer: lists, events and answers to writes may come in any order.
 
     ``slim`` may drop from every object what nobody reads, before it is stored.
     """
 
-    def __init__(
-        self,
-        kube: Kube,
-        selection: Selection,
-        *,
-        on_change: OnChange | None = None,
-        slim: Callable[[Object], Object] | None = None,
-        max_age: float = MAX_AGE_SECONDS,
-    ) -> None:
-        self.selection = selection
-        self.synced = asyncio.Event()
-        self.failure: Exception | None = None
-        """Why the copy is not being kept right now; None while list or watch succeed."""
-        self._kube = kube
+    def __init__(self, on_change: OnChange | None = None, slim: Callable[[Object], Object] | None = None) -> None:
         self._on_change = on_change
         self._slim = slim
-        self._max_age = max_age
-        self._log = logging.getLogger(f"{__name__}.{selection.resource.plural}")
         self._objects: dict[tuple[str, str], Object] = {}
         self._uids: dict[str, tuple[str, str]] = {}
+        self._buried: deque[str] = deque(maxlen=_BURIED)
 
     def get(self, namespace: str | None, name: str) -> Object | None:
         return self._objects.get((namespace or "", name))
@@ -64,14 +53,76 @@ class Reflector:
     def __len__(self) -> int:
         return len(self._objects)
 
+    def put(self, item: Object) -> None:
+        key, uid = _key(item), item["metadata"]["uid"]
+        old = self._objects.get(key)
+        if uid in self._buried or (old is not None and not _newer(item, old)):
+            return
+        new = self._slim(item) if self._slim is not None else item
+        if old is not None:
+            self._uids.pop(old["metadata"]["uid"], None)
+        self._objects[key] = new
+        self._uids[uid] = key
+        if self._on_change is not None:
+            self._on_change(old, new)
+
+    def drop(self, item: Object) -> None:
+        """``item`` is the object as it was last; a later one of the same name stays."""
+        key, uid = _key(item), item["metadata"]["uid"]
+        self._buried.append(uid)
+        old = self._objects.get(key)
+        if old is None or old["metadata"]["uid"] != uid:
+            return
+        del self._objects[key]
+        self._uids.pop(uid, None)
+        if self._on_change is not None:
+            self._on_change(old, None)
+
+    def replace(self, found: ObjectList) -> None:
+        """Takes a whole list over: what it lacks is dropped, unless that came after the list was taken."""
+        listed = {item["metadata"]["uid"] for item in found.items}
+        for old in [old for uid, old in self._by_uid() if uid not in listed]:
+            if _version(old["metadata"]["resourceVersion"]) <= _version(found.resource_version):
+                self.drop(old)
+        for item in found.items:
+            self.put(item)
+
+    def _by_uid(self) -> list[tuple[str, Object]]:
+        return [(uid, self._objects[key]) for uid, key in self._uids.items()]
+
+
+class Reflector(Store):
+    """A store that keeps itself: run :meth:`run` as a task, read once :attr:`synced` is set."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        selection: Selection,
+        *,
+        on_change: OnChange | None = None,
+        slim: Callable[[Object], Object] | None = None,
+        max_age: float = MAX_AGE_SECONDS,
+    ) -> None:
+        super().__init__(on_change, slim)
+        self.selection = selection
+        self.synced = asyncio.Event()
+        self.failure: Exception | None = None
+        """Why the copy is not being kept right now; None while list or watch succeed."""
+        self._kube = kube
+        self._max_age = max_age
+        self._log = logging.getLogger(f"{__name__}.{selection.resource.plural}")
+
     async def run(self) -> None:
         """List, then watch, for ever. Ends only by cancellation or by an error of our own making."""
         delay = _FIRST_DELAY
         while True:
             try:
-                position = await self._list()
+                found = await self._kube.list(self.selection)
+                self.replace(found)
+                self.failure = None
+                self.synced.set()
                 delay = _FIRST_DELAY
-                await self._watch(position)
+                await self._watch(found.resource_version)
             except errors.Gone:
                 pass
             except (errors.ApiError, *errors.TRANSIENT) as error:
@@ -79,17 +130,6 @@ class Reflector:
                 self._log.warning("not kept: %s; listing again in %.1f s", error or type(error).__name__, delay)
                 await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load, decides nothing
                 delay = min(delay * 2, _LAST_DELAY)
-
-    async def _list(self) -> str:
-        found = await self._kube.list(self.selection)
-        fresh = {_key(item) for item in found.items}
-        for item in found.items:
-            self._put(item)
-        for key in [key for key in self._objects if key not in fresh]:
-            self._drop(key)
-        self.failure = None
-        self.synced.set()
-        return found.resource_version
 
     async def _watch(self, position: str) -> None:
         loop = asyncio.get_running_loop()
@@ -99,31 +139,22 @@ class Reflector:
             async for event in events:
                 position = event.object["metadata"]["resourceVersion"]
                 if event.type == "DELETED":
-                    self._drop(_key(event.object))
+                    self.drop(event.object)
                 elif event.type != "BOOKMARK":
-                    self._put(event.object)
-
-    def _put(self, item: Object) -> None:
-        key = _key(item)
-        old = self._objects.get(key)
-        if old is not None and old["metadata"]["resourceVersion"] == item["metadata"]["resourceVersion"]:
-            return
-        new = self._slim(item) if self._slim is not None else item
-        if old is not None and old["metadata"]["uid"] != new["metadata"]["uid"]:
-            self._uids.pop(old["metadata"]["uid"], None)
-        self._objects[key] = new
-        self._uids[new["metadata"]["uid"]] = key
-        if self._on_change is not None:
-            self._on_change(old, new)
-
-    def _drop(self, key: tuple[str, str]) -> None:
-        old = self._objects.pop(key, None)
-        if old is None:
-            return
-        self._uids.pop(old["metadata"]["uid"], None)
-        if self._on_change is not None:
-            self._on_change(old, None)
+                    self.put(event.object)
 
 
 def _key(item: Object) -> tuple[str, str]:
     return item["metadata"].get("namespace", ""), item["metadata"]["name"]
+
+
+def _newer(item: Object, old: Object) -> bool:
+    """Another UID under the same name is always news: names are reused, and only after the first holder is gone."""
+    if item["metadata"]["uid"] != old["metadata"]["uid"]:
+        return True
+    return _version(item["metadata"]["resourceVersion"]) > _version(old["metadata"]["resourceVersion"])
+
+
+def _version(text: str) -> int:
+    """Resource versions are ordered numbers (KEP-5504, and in fact since etcd 3); empty is the oldest."""
+    return int(text) if text.isdigit() else 0

@@ -284,7 +284,7 @@ class _Gzip:
             chunk = self._stream.unconsumed_tail
 
 
-def _zstd() -> Any:
+def zstd_module() -> Any:
     """Imported when the first zstd body comes."""
     try:
         from compression import zstd  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415 - see the docstring
@@ -295,7 +295,7 @@ def _zstd() -> Any:
 
 class _Zstd:
     def __init__(self) -> None:
-        zstd = _zstd()
+        zstd = zstd_module()
         self.errors: tuple[type[Exception], ...] = (zstd.ZstdError,)
         self._stream = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG})
 

@@ -45,7 +45,8 @@ class Stage:
         self.identity = identity
         self.entries: dict[str, Sent] = {}
         self.deletes: list[str] = []
-        self.flushed_slots: list[str] = []
+        self.keep_pack = False
+        """A commit refers to the pack file, which therefore stays until the checkpoint."""
         self._folder = folder
         self.limits = limits
         self._causes: list[Cause] = []
@@ -187,8 +188,8 @@ class Stage:
         if used or self._pack is not None:
             os.fsync(self._folder)
 
-    def discard(self, keep_pack: bool = False) -> None:
-        """Removes what is left. ``keep_pack``: a commit refers to the pack file, which stays until the checkpoint."""
+    def discard(self) -> None:
+        """Removes what is left."""
         if self._file is not None and self._file.fd >= 0:
             os.close(self._file.fd)
             self._file = None
@@ -196,7 +197,7 @@ class Stage:
         if self._pack is not None:
             os.close(self._pack)
             self._pack = None
-            if not keep_pack:
+            if not self.keep_pack:
                 leftover.append(f"{self.identity}.pack")
         self._slots.clear()
         for name in leftover:

@@ -46,8 +46,8 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A checkpoint on its way: the snapshot to be written once everything it speaks of is on the disk."""
+class _Checkpoint:
+    """On its way: the snapshot to be written once everything it speaks of is on the disk."""
 
     generation: int
     snapshot: bytes
@@ -77,6 +77,8 @@ class Workspace:
         self._staging = os.open(private / "staging", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._fingerprints: _Fingerprints = {}
         self._packs: list[str] = []
+        """Pack files that commits of the current journal file refer to."""
+        self._checkpoint: _Checkpoint | None = None
         self._garbage: list[str] = []
         self._stages = 0
         self._broken = ""
@@ -130,10 +132,10 @@ class Workspace:
 
     def close(self) -> None:
         """Checkpoints, so that the next start has nothing to recover."""
-        if not self._journal.empty and not self._broken:
-            checkpoint = self.begin_checkpoint()
+        if not self._broken and (self._checkpoint is not None or not self._journal.empty):
+            self.checkpoint_begin()
             self.flush_to_disk()
-            self.finish_checkpoint(checkpoint)
+            self.checkpoint_end()
         self._journal.close()
         for fd in (self._root, self._private, self._staging):
             os.close(fd)
@@ -141,32 +143,34 @@ class Workspace:
     # -- checkpoint -----------------------------------------------------------------------------------------------------
 
     @property
-    def broken(self) -> str:
-        """Why the volume can no longer be trusted until the agent starts again; empty when it can."""
-        return self._broken
-
-    @property
     def checkpoint_due(self) -> bool:
         return not self._journal.empty
 
-    def begin_checkpoint(self) -> Checkpoint:
-        """Switches to a new journal file. Syncs may go on while the checkpoint is finished."""
+    def checkpoint_begin(self) -> None:
+        """Switches to a new journal file. Syncs may go on until the checkpoint ends."""
         new = Journal(self._private, self._journal.generation + 1, self._boot)
         self._journal.close()
         self._journal = new
-        packs, self._packs = tuple(self._packs), []
-        return Checkpoint(new.generation, self._manifest.dump(new.generation), packs)
+        unfinished = self._checkpoint.packs if self._checkpoint else ()
+        self._checkpoint = _Checkpoint(new.generation, self._manifest.dump(new.generation), (*unfinished, *self._packs))
+        self._packs = []
 
     def flush_to_disk(self) -> None:
         """May take as long as everybody's unwritten data on this filesystem needs; off the request path for that reason."""
         syncfs(self._private)
 
-    def finish_checkpoint(self, checkpoint: Checkpoint) -> None:
+    def checkpoint_end(self) -> None:
+        """What the snapshot speaks of is on the disk."""
+        checkpoint = self._checkpoint
+        if checkpoint is None:
+            return
+        self._step("snapshot")
         self._write_snapshot(checkpoint.snapshot)
         self._step("forget")
         self._forget_generations(checkpoint.generation)
         for pack in checkpoint.packs:
             remove(self._staging, pack)
+        self._checkpoint = None
 
     # -- sync -----------------------------------------------------------------------------------------------------------
 
@@ -240,7 +244,7 @@ class Workspace:
         applier = Applier(tree, self._staging, commit, self._step)
         try:
             applier.forward()
-        except (RefusedError, OSError) as error:
+        except Exception as error:
             self._roll_back(applier, begin)
             if isinstance(error, RefusedError):
                 raise refusal([error.cause], 1) from error
@@ -253,6 +257,7 @@ class Workspace:
             self._fingerprints.pop(path, None)
         if any(put.source == "pack" for put in commit.put):
             self._packs.append(commit.pack)
+            stage.keep_pack = True
 
     def _append(self, commit: Commit) -> int:
         try:
@@ -303,7 +308,7 @@ class Workspace:
 
     def discard(self, stage: Stage) -> None:
         """After the answer, whatever it was: removes what was received, and what the sync replaced."""
-        stage.discard(keep_pack=f"{stage.identity}.pack" in self._packs)
+        stage.discard()
         self._collect_garbage()
 
     def _collect_garbage(self) -> None:

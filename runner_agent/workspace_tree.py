@@ -13,7 +13,7 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,7 +186,7 @@ class Tree:
         parent, name = paths.split(path)
         return os.readlink(name, dir_fd=self.directory(parent))
 
-    def walk(self, top: str = "") -> Iterator[tuple[str, OnDisk]]:
+    def walk(self, top: str = "") -> Generator[tuple[str, OnDisk], bool | None]:
         """Every entry below ``top``, parents first, sorted within a directory; what disappears meanwhile is left out.
 
         The caller may ``send(False)`` after a directory to stay out of it. Deeper than a path may be long is not entered.

@@ -1,7 +1,7 @@
 """One leader among replicas, by a Lease, as client-go's leader election does it.
 
 A leader that cannot renew stops before anybody else may take over: it gives up :data:`RENEW_SECONDS` after the last success,
-others wait :data:`LEASE_SECONDS` without seeing a change. Clocks are never compared between machines, only how long a change is ago.
+others wait :data:`LEASE_SECONDS` without seeing a change. Clocks of two machines are never compared.
 """
 
 from __future__ import annotations

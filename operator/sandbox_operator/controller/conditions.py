@@ -1,0 +1,104 @@
+"""Conditions of a SandboxRunner, from what was observed. Pure: one table of facts in, one list of conditions out.
+
+``Ready`` mirrors the first of Suspended, Provisioned, NetworkReady and AgentReady that stands in the way: those four say that the
+verbs are served. AppReady is apart: a fresh runner is Ready and waits for its first sync.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox_operator.controller.pods import PodFacts, Why
+
+Object = dict[str, Any]
+
+# metav1.Condition allows 32768 characters; a sentence is enough, a quoted API server message can be long.
+_MESSAGE_CHARACTERS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """``None`` as a problem means there is none. ``app`` is the agent's own word about the app, for display only."""
+
+    generation: int
+    suspended: Why | None
+    """Why no pod is wanted; None when one is."""
+    provision: Why | None
+    pod: PodFacts | None
+    no_pod: Why
+    """Why there is no pod, when there is none."""
+    app: Why | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+def conditions(facts: Facts) -> list[Condition]:
+    provisioned = _condition(
+        "Provisioned", facts.provision, Why("Applied", "All objects of the runtime are as the template says.")
+    )
+    suspended = _suspended(facts)
+    halted = Why("Suspended", "No pod runs while the runner is suspended.") if facts.suspended is not None else None
+    pod = facts.pod
+    network = halted or (facts.no_pod if pod is None else pod.gate)
+    agent = halted or (facts.no_pod if pod is None else pod.agent)
+    app = halted or (facts.no_pod if pod is None else _app(pod, facts.app))
+    parts = [
+        _condition("NetworkReady", network, Why("PolicyEnforced", "The gate found every forbidden address unreachable.")),
+        _condition("AgentReady", agent, Why("AgentAnswers", "The agent answers.")),
+    ]
+    obstacle = next((part for part in (provisioned, *parts) if part.status != "True"), None)
+    if facts.suspended is not None and provisioned.status == "True":
+        ready = Condition("Ready", "False", "Suspended", facts.suspended.message)
+    elif obstacle is not None:
+        ready = Condition("Ready", "False", obstacle.reason, obstacle.message)
+    else:
+        ready = Condition("Ready", "True", "Ready", "The runner takes syncs and serves logs, restarts and previews.")
+    return [ready, provisioned, *parts, _condition("AppReady", app, Why("Ready", "The app answers on its port.")), suspended]
+
+
+def _app(pod: PodFacts, told: Why | None) -> Why | None:
+    """The agent knows best why a running app does not answer; before that, and when its image is wrong, the pod does."""
+    if pod.app is None or pod.agent is not None or told is None or pod.app.reason != "NotReady":
+        return pod.app
+    return told
+
+
+def _suspended(facts: Facts) -> Condition:
+    if facts.suspended is None:
+        return Condition("Suspended", "False", "Running", "A pod is wanted.")
+    if facts.pod is not None:
+        return Condition("Suspended", "False", "Suspending", "The pod is ending; the workspace is kept.")
+    return Condition("Suspended", "True", facts.suspended.reason, facts.suspended.message)
+
+
+def _condition(kind: str, problem: Why | None, fine: Why) -> Condition:
+    why = problem or fine
+    return Condition(kind, "True" if problem is None else "False", why.reason, why.message)
+
+
+def merged(wanted: Iterable[Condition], generation: int, present: Iterable[Object], now: str) -> list[Object]:
+    """As JSON. ``lastTransitionTime`` moves only when a status does; ``now`` is RFC 3339."""
+    before = {entry["type"]: entry for entry in present}
+    return [
+        {
+            "type": condition.type,
+            "status": condition.status,
+            "observedGeneration": generation,
+            "lastTransitionTime": (
+                before[condition.type]["lastTransitionTime"]
+                if condition.type in before and before[condition.type]["status"] == condition.status
+                else now
+            ),
+            "reason": condition.reason,
+            "message": condition.message[:_MESSAGE_CHARACTERS],
+        }
+        for condition in wanted
+    ]

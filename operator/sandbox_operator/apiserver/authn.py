@@ -1,0 +1,107 @@
+"""Who asks: the user named in the aggregator's headers, believed only with the aggregator's client certificate.
+
+The request-header protocol of Kubernetes: the API server authenticates the user, then connects with a client certificate of the
+request-header CA and names the user in headers. CA, allowed common names and header names come from the ConfigMap
+``kube-system/extension-apiserver-authentication``, which changes when certificates rotate. Pure: parsing and deciding only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from multidict import CIMultiDictProxy
+
+from sandbox_protocol.errors import StatusError
+
+NAMESPACE, CONFIG_MAP = "kube-system", "extension-apiserver-authentication"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user as the API server knows them; hashable, because decisions about them are cached."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHeaderConfig:
+    """``allowed_names`` empty means any name that the CA has signed, as the API server defines it."""
+
+    client_ca: str
+    allowed_names: frozenset[str]
+    user_headers: tuple[str, ...]
+    group_headers: tuple[str, ...]
+    uid_headers: tuple[str, ...]
+    extra_prefixes: tuple[str, ...]
+
+
+def config_from(config_map: Mapping[str, Any]) -> RequestHeaderConfig:
+    """Raises ValueError when the ConfigMap lacks a part without which nobody can be believed."""
+    data = config_map.get("data") or {}
+    ca = data.get("requestheader-client-ca-file") or ""
+    if "BEGIN CERTIFICATE" not in ca:
+        raise ValueError(f"{CONFIG_MAP} has no requestheader-client-ca-file: the API server runs without an aggregation layer")
+    users = _names(data, "requestheader-username-headers")
+    if not users:
+        raise ValueError(f"{CONFIG_MAP} has no requestheader-username-headers")
+    return RequestHeaderConfig(
+        client_ca=ca,
+        allowed_names=frozenset(_names(data, "requestheader-allowed-names")),
+        user_headers=users,
+        group_headers=_names(data, "requestheader-group-headers"),
+        # since Kubernetes 1.32; before, no UID was sent
+        uid_headers=_names(data, "requestheader-uid-headers"),
+        extra_prefixes=tuple(prefix.lower() for prefix in _names(data, "requestheader-extra-headers-prefix")),
+    )
+
+
+def _names(data: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    try:
+        return tuple(msgspec.json.decode(data.get(key) or "[]", type=list[str]))
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{CONFIG_MAP}: {key} is not a JSON list of strings") from error
+
+
+def common_name(peer_certificate: Mapping[str, Any] | None) -> str | None:
+    """Of a certificate that the TLS layer has verified (``getpeercert()`` gives an empty one otherwise)."""
+    for rdn in (peer_certificate or {}).get("subject", ()):
+        for key, value in rdn:
+            if key == "commonName":
+                return str(value)
+    return None
+
+
+def authenticate(
+    config: RequestHeaderConfig | None, peer_certificate: Mapping[str, Any] | None, headers: CIMultiDictProxy[str]
+) -> User:
+    """The user who asks. StatusError 401 unless certificate, its name and the user header are all as they must be."""
+    name = common_name(peer_certificate)
+    if config is None or name is None or (config.allowed_names and name not in config.allowed_names):
+        raise StatusError(401, "only the Kubernetes API server may call this server: send the request to the Kubernetes API")
+    user = next((value for header in config.user_headers if (value := headers.get(header))), "")
+    if not user:
+        raise StatusError(401, "the request names no user")
+    return User(
+        name=user,
+        groups=tuple(value for header in config.group_headers for value in headers.getall(header, ())),
+        uid=next((value for header in config.uid_headers if (value := headers.get(header))), ""),
+        extra=_extra(config.extra_prefixes, headers),
+    )
+
+
+def _extra(prefixes: tuple[str, ...], headers: CIMultiDictProxy[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    found: dict[str, list[str]] = {}
+    for header, value in headers.items():
+        lower = header.lower()
+        for prefix in prefixes:
+            if lower.startswith(prefix):
+                # keys are percent-encoded by the aggregator: header names cannot carry '/', and ignore case
+                found.setdefault(unquote(lower[len(prefix) :]), []).append(value)
+    return tuple((key, tuple(values)) for key, values in sorted(found.items()))

@@ -1,0 +1,37 @@
+"""``restart``: stop the app's whole process tree and start it again."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from sandbox_operator.apiserver import relay
+from sandbox_operator.apiserver.dial import AgentRequest
+from sandbox_operator.apiserver.verb import Call, Operation, Services, Verb
+from sandbox_protocol.wire import JSON
+
+# One number in braces; the rest is room for a client's kind and apiVersion.
+_BODY_BYTES = 4096
+
+
+async def post(call: Call, services: Services) -> web.StreamResponse:
+    call.query()
+    body = await relay.small_body(call.request, _BODY_BYTES)
+    wanted = AgentRequest("POST", "/v1/restart", headers={"Content-Type": JSON}, body=body or b"{}")
+    async with services.dialer.ask(call.runner, wanted) as upstream:
+        return await relay.answer(call.request, upstream)
+
+
+VERB = Verb(
+    "restart",
+    "ProcessState",
+    (
+        Operation(
+            "POST",
+            "create",
+            "Restart the app. Its processes have gracePeriodSeconds to end by themselves.",
+            post,
+            accepts=((JSON, "RestartRequest"),),
+            returns=((JSON, "ProcessState"),),
+        ),
+    ),
+)

@@ -1,0 +1,667 @@
+"""The whole server over real TLS, called as the aggregator calls it; beyond it an agent, an app and an API server are played."""
+
+import asyncio
+import io
+import json
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from sandbox_operator.apiserver import dial, routes
+from sandbox_operator.apiserver.authn import RequestHeaderConfig, User
+from sandbox_operator.apiserver.authz import Authorizer
+from sandbox_operator.apiserver.credentials import CredentialStore
+from sandbox_operator.apiserver.edge import Edge, State
+from sandbox_operator.apiserver.lifetime import LongRunning
+from sandbox_operator.apiserver.listener import listening
+from sandbox_operator.apiserver.runners import Runner
+from sandbox_operator.apiserver.target import PREFIX
+from sandbox_operator.apiserver.tls import ServingTls
+from sandbox_operator.apiserver.verb import Services
+from sandbox_protocol.refs import Refs
+
+UID = "0b0f6f0e-93a5-4d3b-8d3f-2f6c4f3a9b10"
+REFS = Refs(UID)
+SHOP = f"{PREFIX}/namespaces/team/sandboxrunners/shop"
+ALICE = {"X-Remote-User": "alice", "X-Remote-Group": "dev"}
+
+
+class Previews:
+    def __init__(self) -> None:
+        self.issued: list[tuple[User, Runner, int, int]] = []
+        self.revoked: list[Runner] = []
+
+    def issue(self, user: User, runner: Runner, port: int, seconds: int) -> tuple[str, int]:
+        self.issued.append((user, runner, port, seconds))
+        return "https://preview/", 1_800_000_000
+
+    async def revoke(self, runner: Runner) -> None:
+        self.revoked.append(runner)
+
+
+@dataclass
+class World:
+    """The server under test with everything around it. ``allowed`` are the (user, RBAC verb, subresource) that RBAC allows."""
+
+    agent: Any
+    session: aiohttp.ClientSession
+    port: int
+    state: State
+    edge: Edge
+    long_running: LongRunning
+    previews: Previews
+    runners: dict[tuple[str, str], dict[str, Any]]
+    allowed: set[tuple[str, str, str]]
+    app: list[web.Request] = field(default_factory=list)
+
+    def url(self, path: str) -> URL:
+        return URL(f"https://apiserver.test:{self.port}{path}", encoded=True)
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        return self.session.request(method, self.url(path), **{"headers": ALICE, **options})
+
+    async def answer(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
+        async with self.request(method, path, **options) as response:
+            return response.status, await response.json(content_type=None)
+
+
+@dataclass(frozen=True)
+class Authorities:
+    front: Any
+    proxy: Any
+    other: Any
+    serving: Any
+
+
+@pytest.fixture(scope="session")
+def authorities(new_pair: Callable[..., Any]) -> Authorities:
+    front = new_pair("front-proxy-ca", authority=True)
+    return Authorities(
+        front=front,
+        proxy=new_pair("front-proxy-client", issuer=front),
+        other=new_pair("somebody", issuer=front),
+        serving=new_pair("apiserver", host="apiserver.test"),
+    )
+
+
+def trusting(authorities: Authorities, folder: Path, pair: Any | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=authorities.serving.certificate)
+    if pair is not None:
+        pair.write(folder)
+        context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+    return context
+
+
+Caller = Callable[[Any], aiohttp.ClientSession]
+
+
+@pytest.fixture
+async def caller(authorities: Authorities, loopback: Any, tmp_path: Path) -> AsyncIterator[Caller]:
+    """Makes a client with a certificate, or none."""
+    sessions: list[aiohttp.ClientSession] = []
+
+    def make(pair: Any) -> aiohttp.ClientSession:
+        context = trusting(authorities, tmp_path / f"caller{len(sessions)}", pair)
+        sessions.append(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=loopback, ssl=context), auto_decompress=False)
+        )
+        return sessions[-1]
+
+    yield make
+    for session in sessions:
+        await session.close()
+
+
+@pytest.fixture
+async def app_port_of(loopback: Any) -> AsyncIterator[tuple[int, list[web.Request]]]:
+    """What is behind the preview port: an app that tells what it was asked."""
+    asked: list[web.Request] = []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        asked.append(request)
+        if request.headers.get("Upgrade"):
+            if request.path == "/declines":
+                return web.Response(status=404)
+            ws = web.WebSocketResponse(protocols=["vite-hmr"])
+            await ws.prepare(request)
+            async for message in ws:
+                await ws.send_str(f"echo {message.data}")
+            return ws
+        body = await request.read()
+        return web.json_response(
+            {"method": request.method, "path": request.raw_path, "headers": dict(request.headers), "bytes": len(body)},
+            headers={"Set-Cookie": "a=b", "X-App": "1"},
+        )
+
+    app = web.Application(client_max_size=1 << 30)
+    app.router.add_route("*", "/{tail:.*}", handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0][1], asked
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def world(  # noqa: PLR0917 - fixtures
+    agent: Any,
+    loopback: Any,
+    authorities: Authorities,
+    caller: Caller,
+    app_port_of: tuple[int, list[web.Request]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[World]:
+    allowed = {("alice", action, verb.name) for verb in routes.VERBS.values() for action in verb.actions}
+
+    async def review(asked: dict[str, Any]) -> dict[str, Any]:
+        spec = asked["spec"]
+        attributes = spec["resourceAttributes"]
+        assert (attributes["namespace"], attributes["name"]) == ("team", "shop")
+        return {"status": {"allowed": (spec["user"], attributes["verb"], attributes["subresource"]) in allowed}}
+
+    async def secret(namespace: str) -> dict[str, Any]:
+        assert namespace == REFS.namespace
+        return agent.secret()  # type: ignore[no-any-return]
+
+    class Store(dict[tuple[str, str], dict[str, Any]]):
+        def get(self, namespace: str | None, name: str) -> dict[str, Any] | None:  # type: ignore[override]
+            return super().get((namespace or "", name))
+
+    store = Store({("team", "shop"): {"metadata": {"name": "shop", "namespace": "team", "uid": UID}, "spec": {"port": 8000}}})
+    state = State(
+        RequestHeaderConfig(
+            authorities.front.certificate,
+            frozenset({"front-proxy-client"}),
+            ("X-Remote-User",),
+            ("X-Remote-Group",),
+            ("X-Remote-Uid",),
+            ("x-remote-extra-",),
+        )
+    )
+    tls = ServingTls(authorities.serving.write(tmp_path / "serving"))
+    tls.update(authorities.front.certificate)
+    previews, long_running = Previews(), LongRunning()
+
+    async def open_connection(_host: str, port: int, **options: Any) -> Any:
+        return await real_open(host="127.0.0.1", port=port, **options)
+
+    real_open = asyncio.open_connection
+    monkeypatch.setattr(asyncio, "open_connection", open_connection)
+    async with dial.session(dial.connector(loopback)) as agents, dial.session(dial.connector(loopback)) as apps:
+        services = Services(
+            dial.Dialer(agents, CredentialStore(secret), port=agent.port),
+            apps,
+            previews,
+            long_running,
+            preview_port=app_port_of[0],
+        )
+        edge = Edge(routes.VERBS, state, Authorizer(review), store, services)
+        async with listening(edge, tls, "127.0.0.1", 0) as addresses:
+            session = caller(authorities.proxy)
+            yield World(agent, session, addresses[0][1], state, edge, long_running, previews, store, allowed, app_port_of[1])
+            await session.close()
+
+
+# who
+
+
+async def test_forged_user_headers_without_a_certificate_are_unauthorized(world: World, caller: Caller) -> None:
+    async with caller(None).post(world.url(f"{SHOP}/sync"), headers=ALICE, data=b"{}") as response:
+        assert response.status == 401
+        assert (await response.json())["reason"] == "Unauthorized"
+    assert world.agent.asked == []
+
+
+async def test_a_certificate_of_the_ca_with_another_name_is_unauthorized(
+    world: World, caller: Caller, authorities: Authorities
+) -> None:
+    async with caller(authorities.other).post(world.url(f"{SHOP}/sync"), headers=ALICE, data=b"{}") as response:
+        assert response.status == 401
+    assert world.agent.asked == []
+
+
+async def test_a_certificate_of_another_ca_does_not_even_connect(
+    world: World, caller: Caller, new_pair: Callable[..., Any]
+) -> None:
+    forged = new_pair("front-proxy-client", issuer=new_pair("front-proxy-ca", authority=True))
+    with pytest.raises(aiohttp.ClientError):
+        async with caller(forged).post(world.url(f"{SHOP}/sync"), headers=ALICE, data=b"{}"):
+            pass
+    assert world.agent.asked == []
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/livez", "/readyz", "/metrics"])
+async def test_kubelet_and_prometheus_need_no_certificate(world: World, caller: Caller, path: str) -> None:
+    async with caller(None).get(world.url(path)) as response:
+        assert response.status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/apis", PREFIX, "/openapi/v3", "/version", "/debug/pprof", f"{SHOP}/log"])
+async def test_everything_else_does(world: World, caller: Caller, path: str) -> None:
+    async with caller(None).get(world.url(path), headers=ALICE) as response:
+        assert response.status == 401
+
+
+# may they
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+@pytest.mark.parametrize("verb", [*routes.VERBS, "exec", "env", "scale"])
+@pytest.mark.parametrize("method", METHODS)
+async def test_without_rights_no_verb_and_no_method_reaches_the_agent_or_the_app(world: World, verb: str, method: str) -> None:
+    world.allowed.clear()
+    async with world.request(method, f"{SHOP}/{verb}") as response:
+        served = verb in routes.VERBS and method in {operation.method for operation in routes.VERBS[verb].operations}
+        assert response.status == (403 if served else 405 if verb in routes.VERBS else 404)
+    assert (world.agent.asked, world.app, world.previews.revoked) == ([], [], [])
+
+
+async def test_a_get_right_on_every_verb_neither_writes_nor_restarts(world: World) -> None:
+    world.allowed.intersection_update({("alice", "get", verb) for verb in routes.VERBS})
+    for method, verb in (("POST", "sync"), ("POST", "restart"), ("POST", "preview"), ("DELETE", "preview"), ("POST", "proxy")):
+        assert (await world.answer(method, f"{SHOP}/{verb}"))[0] == 403
+    assert (world.agent.asked, world.app, world.previews.issued) == ([], [], [])
+
+
+async def test_a_right_is_asked_before_it_is_told_whether_the_runner_exists(world: World) -> None:
+    world.allowed.clear()
+    world.runners.clear()
+    assert (await world.answer("GET", f"{SHOP}/log"))[0] == 403
+
+
+# which
+
+
+async def test_a_missing_runner_is_404_and_a_dying_one_410_and_a_suspended_one_409(world: World) -> None:
+    found = world.runners["team", "shop"]
+    found["spec"]["operatingMode"] = "Suspended"
+    code, body = await world.answer("GET", f"{SHOP}/status")
+    assert (code, body["reason"]) == (409, "Suspended")
+    assert (await world.answer("DELETE", f"{SHOP}/preview"))[0] == 200
+    found["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert (await world.answer("GET", f"{SHOP}/status"))[0] == 410
+    world.runners.clear()
+    assert (await world.answer("GET", f"{SHOP}/status"))[0] == 404
+
+
+# sync
+
+
+async def test_a_sync_reaches_the_agent_with_its_body_query_and_listed_headers_only(world: World) -> None:
+    async def take(request: web.Request) -> web.Response:
+        world.agent.bodies.append(await request.read())
+        return web.json_response(
+            {"kind": "SyncResult", "revision": "2-ab"}, headers={"ETag": '"2-ab"', "Set-Cookie": "a=b", "X-Odd": "1"}
+        )
+
+    world.agent.handler = take
+    headers = {
+        **ALICE,
+        "Content-Type": "application/x-tar",
+        "Content-Encoding": "gzip",
+        "If-Match": '"1-00"',
+        "Authorization": "Bearer of-the-user",
+        "Cookie": "c=d",
+        "X-Other": "1",
+    }
+    async with world.request(
+        "POST", f"{SHOP}/sync?mode=mirror&delete=a%20b&delete=c%26d&timeout=60s", headers=headers, data=b"\x1f\x8bnot gzip"
+    ) as response:
+        assert response.status == 200
+        assert response.headers["ETag"] == '"2-ab"'
+        assert not {"Set-Cookie", "X-Odd"} & set(response.headers)
+    (asked,) = world.agent.asked
+    assert world.agent.bodies == [b"\x1f\x8bnot gzip"]
+    assert list(asked.query.items()) == [("mode", "mirror"), ("delete", "a b"), ("delete", "c&d")]
+    assert asked.headers["Authorization"] == f"Bearer {world.agent.token}"
+    assert set(asked.headers) == {"Host", "Authorization", "Content-Type", "Content-Encoding", "If-Match", "Content-Length"}
+
+
+async def test_a_large_body_passes_while_it_is_sent(world: World) -> None:
+    sent, seen = asyncio.Event(), asyncio.Event()
+
+    async def take(request: web.Request) -> web.Response:
+        size = 0
+        async for chunk in request.content.iter_any():
+            size += len(chunk)
+            seen.set()
+        return web.json_response({"bytes": size})
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"x" * 300_000
+        await seen.wait()
+        yield b"y" * 300_000
+        sent.set()
+
+    world.agent.handler = take
+    assert (await world.answer("POST", f"{SHOP}/sync", data=body())) == (200, {"bytes": 600_000})
+    assert sent.is_set()
+    assert world.agent.asked[0].headers["Transfer-Encoding"] == "chunked"
+
+
+async def test_a_large_body_of_known_length_keeps_its_length(world: World) -> None:
+    async def take(request: web.Request) -> web.Response:
+        return web.json_response({"bytes": len(await request.read())})
+
+    world.agent.handler = take
+    assert (await world.answer("POST", f"{SHOP}/sync", data=io.BytesIO(b"x" * 3_000_000))) == (200, {"bytes": 3_000_000})
+    assert world.agent.asked[0].headers["Content-Length"] == "3000000"
+
+
+async def test_a_caller_that_waits_for_continue_is_told_to_only_when_it_is_going_to_be_served(world: World) -> None:
+    async def take(request: web.Request) -> web.Response:
+        return web.json_response({"bytes": len(await request.read())})
+
+    world.agent.handler = take
+    assert (await world.answer("POST", f"{SHOP}/sync", data=b"x" * 200_000, expect100=True)) == (200, {"bytes": 200_000})
+    world.allowed.clear()
+    code, _ = await world.answer("POST", f"{PREFIX}/namespaces/team/sandboxrunners/shop/restart", data=b"x", expect100=True)
+    assert code == 403
+
+
+async def test_a_caller_that_breaks_off_its_upload_breaks_it_off_at_the_agent(world: World) -> None:
+    began, broken = asyncio.Event(), asyncio.Event()
+
+    async def take(request: web.Request) -> web.Response:
+        try:
+            async for _ in request.content.iter_any():
+                began.set()
+        except BaseException:
+            broken.set()
+            raise
+        raise AssertionError("a sync that was cut off looked whole")
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"x" * 200_000
+        await asyncio.Event().wait()
+
+    world.agent.handler = take
+    upload = asyncio.create_task(world.answer("POST", f"{SHOP}/sync", data=body()))
+    await began.wait()
+    upload.cancel()
+    await broken.wait()
+
+
+async def test_a_misspelt_parameter_is_refused_by_name(world: World) -> None:
+    code, body = await world.answer("POST", f"{SHOP}/sync?mod=mirror", data=b"{}")
+    assert code == 400
+    assert "'mod'" in body["message"]
+    assert world.agent.asked == []
+
+
+async def test_the_manifest_is_json_and_the_tree_is_a_tar(world: World) -> None:
+    async def take(request: web.Request) -> web.Response:
+        return web.Response(body=b"content", headers={"Content-Type": request.headers["Accept"]})
+
+    world.agent.handler = take
+    async with world.request("GET", f"{SHOP}/sync") as response:
+        assert response.content_type == "application/json"
+    async with world.request("GET", f"{SHOP}/sync?path=src&path=b", headers={**ALICE, "Accept": "application/x-tar"}) as response:
+        assert response.content_type == "application/x-tar"
+    assert world.agent.asked[1].query.getall("path") == ["src", "b"]
+
+
+async def test_an_agent_cannot_make_its_answer_a_page(world: World) -> None:
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text="<script>", content_type="text/html")
+
+    world.agent.handler = page
+    for path in ("status", "sync"):
+        async with world.request("GET", f"{SHOP}/{path}") as response:
+            assert response.content_type == "application/json"
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_an_error_of_the_agent_keeps_its_code_and_words(world: World) -> None:
+    async def full(request: web.Request) -> web.Response:
+        return web.json_response(
+            {"kind": "Status", "code": 507, "reason": "InsufficientStorage", "message": "the volume is full"}, status=507
+        )
+
+    world.agent.handler = full
+    code, body = await world.answer("POST", f"{SHOP}/sync", data=b"{}")
+    assert (code, body["reason"], body["message"]) == (507, "InsufficientStorage", "the volume is full")
+
+
+async def test_an_answer_cut_off_at_the_agent_is_cut_off_for_the_caller(world: World) -> None:
+    async def breaks(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"x" * 1000)
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    world.agent.handler = breaks
+    with pytest.raises(aiohttp.ClientError):
+        async with world.request("GET", f"{SHOP}/sync") as response:
+            await response.read()
+
+
+# restart, status
+
+
+async def test_a_restart_passes_its_body(world: World) -> None:
+    async def take(request: web.Request) -> web.Response:
+        return web.json_response({"state": "Starting", "took": await request.json()})
+
+    world.agent.handler = take
+    assert (await world.answer("POST", f"{SHOP}/restart", data=b'{"gracePeriodSeconds":1}'))[1]["took"] == {
+        "gracePeriodSeconds": 1
+    }
+    assert (await world.answer("POST", f"{SHOP}/restart"))[1]["took"] == {}
+    assert (await world.answer("POST", f"{SHOP}/restart", data=b"x" * 5000))[0] == 413
+
+
+# log
+
+
+async def follow(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+    await response.prepare(request)
+    await response.write(b"one\n")
+    await asyncio.Event().wait()
+    return response
+
+
+async def test_a_followed_log_comes_line_by_line(world: World) -> None:
+    world.agent.handler = follow
+    async with world.request("GET", f"{SHOP}/log?follow=true&tailLines=3&stream=stderr") as response:
+        assert response.content_type == "text/plain"
+        assert await response.content.readline() == b"one\n"
+    assert dict(world.agent.asked[0].query) == {"follow": "true", "tailLines": "3", "stream": "stderr"}
+
+
+async def test_a_reader_that_leaves_ends_the_log_at_the_agent(world: World) -> None:
+    left = asyncio.Event()
+
+    async def watch(request: web.Request) -> web.StreamResponse:
+        try:
+            return await follow(request)
+        finally:
+            left.set()
+
+    world.agent.handler = watch
+    response = await world.request("GET", f"{SHOP}/log?follow=true")
+    await response.content.readline()
+    response.close()
+    await left.wait()
+
+
+async def test_a_followed_log_ends_in_due_form_when_the_server_stops(world: World) -> None:
+    world.agent.handler = follow
+    async with world.request("GET", f"{SHOP}/log?follow=true") as response:
+        await response.content.readline()
+        world.long_running.end()
+        assert await response.content.read() == b""
+
+
+# preview
+
+
+async def test_a_preview_is_issued_for_the_user_and_the_runners_own_port(world: World) -> None:
+    code, body = await world.answer("POST", f"{SHOP}/preview")
+    assert code == 201
+    assert body["status"] == {"url": "https://preview/", "expirationTimestamp": "2027-01-15T08:00:00Z"}
+    ((user, runner, port, seconds),) = world.previews.issued
+    assert (user.name, runner.refs, port, seconds) == ("alice", REFS, 8000, 3600)
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "field"),
+    [
+        ({"expirationSeconds": 59}, 422, "spec.expirationSeconds"),
+        ({"expirationSeconds": 86401}, 422, "spec.expirationSeconds"),
+        ({"port": 7070}, 422, "spec.port"),
+        ({"port": 0}, 422, "spec.port"),
+        ({"port": "80"}, 400, None),
+        ({"host": "evil.example"}, 400, None),
+        ([], 400, None),
+    ],
+)
+async def test_a_preview_out_of_bounds_is_refused_by_field(world: World, spec: Any, code: int, field: str | None) -> None:
+    got, body = await world.answer("POST", f"{SHOP}/preview", data=json.dumps({"spec": spec}))
+    assert got == code
+    assert field is None or body["details"]["causes"][0]["field"] == field
+    assert world.previews.issued == []
+
+
+async def test_revoking_is_for_the_runner(world: World) -> None:
+    assert (await world.answer("DELETE", f"{SHOP}/preview"))[0] == 200
+    assert [runner.refs for runner in world.previews.revoked] == [REFS]
+
+
+# proxy
+
+
+async def test_the_app_gets_the_request_without_the_callers_rights(world: World) -> None:
+    headers = {**ALICE, "Authorization": "Bearer x", "Cookie": "c", "X-Sandbox-Port": "22", "X-Kept": "1"}
+    async with world.request("PUT", f"{SHOP}/proxy/a%2Fb/../c?d=%20", headers=headers, data=b"x" * 200_000) as response:
+        seen = await response.json()
+        assert response.headers["X-App"] == "1"
+        assert "Set-Cookie" not in response.headers
+        assert response.headers["Content-Security-Policy"] == "sandbox"
+    assert (seen["method"], seen["path"], seen["bytes"]) == ("PUT", "/a%2Fb/../c?d=%20", 200_000)
+    assert seen["headers"]["X-Sandbox-Port"] == "8000"
+    assert seen["headers"]["X-Kept"] == "1"
+    assert not {"Authorization", "Cookie", "X-Remote-User", "X-Remote-Group"} & set(seen["headers"])
+    assert world.agent.asked == []
+
+
+@pytest.mark.parametrize(
+    ("method", "action"), [("GET", "get"), ("POST", "create"), ("PUT", "update"), ("PATCH", "patch"), ("DELETE", "delete")]
+)
+async def test_each_method_to_the_app_needs_its_own_right(world: World, method: str, action: str) -> None:
+    world.allowed.intersection_update({("alice", action, "proxy")})
+    assert [(await world.answer(each, f"{SHOP}/proxy/x"))[0] for each in ("GET", "POST", "PUT", "PATCH", "DELETE")] == [
+        200 if each == method else 403 for each in ("GET", "POST", "PUT", "PATCH", "DELETE")
+    ]
+
+
+async def test_a_websocket_is_carried_to_the_app_and_back(world: World) -> None:
+    async with world.session.ws_connect(world.url(f"{SHOP}/proxy/ws"), headers=ALICE, protocols=["vite-hmr"]) as ws:
+        assert ws.protocol == "vite-hmr"
+        for text in ("a", "b" * 300_000):
+            await ws.send_str(text)
+            assert await ws.receive_str() == f"echo {text}"
+    assert "X-Remote-User" not in world.app[0].headers
+
+
+async def test_a_websocket_that_the_app_declines_is_a_bad_gateway(world: World) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as declined:
+        await world.session.ws_connect(world.url(f"{SHOP}/proxy/declines"), headers=ALICE)
+    assert declined.value.status == 502
+
+
+async def test_a_websocket_ends_when_the_server_stops(world: World) -> None:
+    async with world.session.ws_connect(world.url(f"{SHOP}/proxy/ws"), headers=ALICE) as ws:
+        await ws.send_str("a")
+        await ws.receive_str()
+        world.long_running.end()
+        assert (await ws.receive()).type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.ERROR}
+
+
+# discovery, shutting down, telling
+
+
+async def test_discovery_lists_each_verb_with_its_rbac_verbs(world: World) -> None:
+    resources = {r["name"]: r["verbs"] for r in (await world.answer("GET", PREFIX))[1]["resources"]}
+    assert resources == {
+        "sandboxrunners": [],
+        "sandboxrunners/sync": ["create", "get"],
+        "sandboxrunners/restart": ["create"],
+        "sandboxrunners/log": ["get"],
+        "sandboxrunners/status": ["get"],
+        "sandboxrunners/preview": ["create", "delete"],
+        "sandboxrunners/proxy": ["create", "delete", "get", "patch", "update"],
+    }
+
+
+async def test_aggregated_discovery_says_the_same(world: World) -> None:
+    accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+    async with world.request("GET", "/apis", headers={**ALICE, "Accept": accept}) as response:
+        assert response.headers["Content-Type"] == "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+        (group,) = (await response.json())["items"]
+    found = {s["subresource"]: s["verbs"] for s in group["versions"][0]["resources"][0]["subresources"]}
+    assert found == {name: verb.actions for name, verb in routes.VERBS.items()}
+    assert (await world.answer("GET", "/apis"))[1]["kind"] == "APIGroupList"
+
+
+async def test_openapi_describes_every_operation_and_resolves_every_reference(world: World) -> None:
+    _, index = await world.answer("GET", "/openapi/v3")
+    (address,) = (entry["serverRelativeURL"] for entry in index["paths"].values())
+    text = json.dumps(document := (await world.answer("GET", address))[1])
+    for name, verb in routes.VERBS.items():
+        item = document["paths"][f"{PREFIX}/namespaces/{{namespace}}/sandboxrunners/{{name}}/{name}"]
+        assert {key.upper() for key in item} - {"PARAMETERS"} == {operation.method for operation in verb.operations}
+    assert {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]} <= set(document["components"]["schemas"])
+
+
+async def test_a_draining_server_is_not_ready_and_sends_callers_elsewhere(world: World) -> None:
+    world.state.draining = True
+    async with world.session.get(world.url("/readyz")) as response:
+        assert (response.status, await response.text()) == (503, "shutting down")
+    async with world.request("GET", f"{SHOP}/status") as response:
+        assert response.status == 200
+        assert response.headers["Connection"] == "close"
+
+
+async def test_metrics_have_no_label_that_a_caller_can_choose(world: World) -> None:
+    await world.answer("GET", f"{SHOP}/status")
+    await world.answer("GET", f"{PREFIX}/namespaces/team/sandboxrunners/shop/evil-label")
+    async with world.session.get(world.url("/metrics")) as response:
+        text = await response.text()
+    assert 'sandbox_apiserver_requests_total{verb="status",code="200"} 1' in text
+    assert 'sandbox_apiserver_requests_total{verb="other",code="404"} 1' in text
+    assert "evil" not in text
+    assert "shop" not in text
+
+
+async def test_the_access_log_names_the_api_servers_request(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    await world.answer("GET", f"{SHOP}/status", headers={**ALICE, "Audit-ID": "8a1f0c5e-0000-4000-8000-000000000000"})
+    (line,) = (r.getMessage() for r in caplog.records if r.name.endswith("access"))
+    assert line.startswith(
+        "request id=8a1f0c5e-0000-4000-8000-000000000000 method=GET verb=status action=get "
+        'runner=team/shop user="alice" code=200 ms='
+    )
+    assert world.agent.token not in line
+
+
+async def test_a_bug_is_500_without_its_details(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(world.previews, "issue", broken)
+    code, body = await world.answer("POST", f"{SHOP}/preview")
+    assert code == 500
+    assert "secret" not in json.dumps(body)

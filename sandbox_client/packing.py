@@ -29,6 +29,11 @@ JSON_BYTES = 256 * 1024
 SPOOL_BYTES = 8 * 1024 * 1024
 """A body larger than this waits on disk, not in memory."""
 CHUNK_BYTES = 1024 * 1024
+SAFE_RATIO = 100
+"""Files that compress better than this (zeros, mostly) travel as they are: the agent takes a ratio of 200 for a bomb."""
+
+
+_Compressor = Callable[[IO[bytes]], AbstractContextManager[IO[bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +75,34 @@ def by_json(changes: Changes, source: Source, form: Form) -> Body:
 
 def by_tar(changes: Changes, source: Source, form: Form) -> Body:
     query = [("mode", form.mode), ("restart", form.restart), *(("delete", path) for path in changes.delete)]
-    spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - closed by Body.close
-    name, compressor = _compressor()
-    out = cast("IO[bytes]", spool)
-    with compressor(out) as compressed, tarfile.open(fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-        for entry in changes.write:
-            _add(tar, entry, source)
+    encoding, spool = _archive(changes, source, _compressor())
     size = spool.tell()
+    if size * SAFE_RATIO < sum(entry.size for entry in changes.write):
+        spool.close()
+        encoding, spool = _archive(changes, source, ("identity", contextlib.nullcontext))
+        size = spool.tell()
 
     async def chunks() -> AsyncIterator[bytes]:
         spool.seek(0)
         while chunk := await asyncio.to_thread(spool.read, CHUNK_BYTES):
             yield chunk
 
-    headers = {"Content-Type": TAR, "Content-Encoding": name, "Content-Length": str(size)}
+    headers = {"Content-Type": TAR, "Content-Encoding": encoding, "Content-Length": str(size)}
     return Body(headers, query, chunks, spool.close)
+
+
+def _archive(changes: Changes, source: Source, compressor: tuple[str, _Compressor]) -> tuple[str, IO[bytes]]:
+    """The name of its encoding, and the archive, positioned at its end."""
+    name, compress = compressor
+    spool = cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))  # noqa: SIM115 - closed by Body.close
+    try:
+        with compress(spool) as out, tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+            for entry in changes.write:
+                _add(tar, entry, source)
+    except BaseException:
+        spool.close()
+        raise
+    return name, spool
 
 
 def _has_links(changes: Changes) -> bool:
@@ -131,7 +149,7 @@ def _add_file(tar: tarfile.TarFile, info: tarfile.TarInfo, file: Path) -> None:
         raise LocalFileError(f"cannot read {file}: {error.strerror or 'it changed while it was read'}; sync again") from error
 
 
-def _compressor() -> tuple[str, Callable[[IO[bytes]], AbstractContextManager[IO[bytes]]]]:
+def _compressor() -> tuple[str, _Compressor]:
     """zstd where Python has it (3.14, or backports.zstd), else gzip at its quickest level."""
     for name in ("compression.zstd", "backports.zstd"):
         with contextlib.suppress(ImportError):

@@ -1,0 +1,112 @@
+"""What a person sees of ``kubectl sandbox``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from aiohttp import web
+
+from sandbox_client import blocking
+from sandbox_client.cli import main
+from sandbox_protocol.errors import Cause, StatusError
+from tests.unit.sandbox_client.fake_api import FakeApi
+from tests.unit.sandbox_client.test_lifecycle import READY, condition
+
+
+@pytest.fixture(autouse=True)
+def kubeconfig(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    async def serve() -> web.AppRunner:
+        runner = web.AppRunner(api.application())
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return runner
+
+    runner = blocking._Loop.run(serve())
+    content = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "demo"}}],
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{runner.addresses[0][1]}"}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+    }
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(content))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    yield
+    blocking._Loop.run(runner.cleanup())
+
+
+def test_apply_list_and_sync(api: FakeApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = {"apiVersion": "infrastructure.appstudio.dev/v1alpha1", "kind": "SandboxRunner", "metadata": {"name": "shop"}}
+    (tmp_path / "runner.yaml").write_text(yaml.safe_dump(manifest))
+    assert main(["apply", "-f", str(tmp_path / "runner.yaml"), "--no-wait"]) == 0
+    api.report("shop", READY, condition("AppReady", "False", "AwaitingFirstSync"))
+    assert main(["list"]) == 0
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "index.html").write_text("<h1>Hi</h1>")
+    assert main(["sync", "shop", str(tmp_path / "app")]) == 0
+    out = capsys.readouterr().out
+    assert "sandboxrunner demo/shop applied" in out
+    assert "demo       shop  True   False  AwaitingFirstSync" in out
+    assert "1 written (11 B), 0 deleted, 0 unchanged" in out
+
+
+def test_logs_and_preview(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.add("shop")
+    api.log = b"hello\n"
+    assert main(["logs", "shop", "-f", "--tail", "3"]) == 0
+    assert main(["preview", "shop"]) == 0
+    assert main(["preview", "shop", "--revoke"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "hello",
+        "http://3000-x.preview.localhost:8090/?sandbox_token=t",
+        "all previews of this runner are ended",
+    ]
+
+
+def test_status_says_why_a_runner_is_not_ready(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.add("shop")
+    api.report("shop", condition("Ready", "False", "Unschedulable", "0/1 nodes are available"))
+    assert main(["status", "shop"]) == 1
+    assert "not ready: Ready: 0/1 nodes are available" in capsys.readouterr().out
+
+
+def test_status_shows_the_process(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.add("shop")
+    api.report("shop", READY)
+    api.app_status = [
+        {
+            "revision": "3-abc",
+            "process": {"state": "Running", "command": ["npm", "run", "dev"], "restarts": 2},
+            "listening": [{"port": 3000, "address": "0.0.0.0"}],
+            "usage": {"memoryBytes": 50 * 1024 * 1024},
+        }
+    ]
+    assert main(["status", "shop"]) == 0
+    out = capsys.readouterr().out
+    for words in ("Running, 2 restarts", "npm run dev", "0.0.0.0:3000", "3-abc", "memoryBytes 50 MiB"):
+        assert words in out
+
+
+def test_a_refusal_prints_message_causes_and_the_next_step(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    refusal = StatusError(403, "may not create sandboxrunners/sync", causes=[Cause("verb", "Forbidden", "ask for edit")])
+    api.fail = lambda _: web.json_response(refusal.body(), status=403)
+    assert main(["restart", "shop"]) == 1
+    assert capsys.readouterr().err.splitlines()[:2] == ["Error: may not create sandboxrunners/sync", "  verb: ask for edit"]
+    assert main(["delete", "nobody"]) == 1
+
+
+def test_deleting_what_is_not_there_is_no_failure() -> None:
+    assert main(["delete", "nobody"]) == 0
+
+
+def test_a_folder_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sync", "shop", "/does/not/exist"]) == 1
+    assert "Error: /does/not/exist is not a folder" in capsys.readouterr().err
+
+
+def test_a_wrong_call_ends_with_2() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["sync"])
+    assert caught.value.code == 2

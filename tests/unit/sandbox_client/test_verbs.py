@@ -1,0 +1,113 @@
+"""Logs, restart, preview, proxy, and failures as a caller sees them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from aiohttp import web
+
+from sandbox_client import ApiError, Client, Invalid, NotFound, Sandbox, SandboxError, Unreachable
+from sandbox_client import sandbox as sandbox_module
+from sandbox_client.kubeconfig import Connection
+from sandbox_protocol.errors import Cause, StatusError
+from tests.unit.sandbox_client.fake_api import FakeApi
+
+
+async def test_log_lines_come_whole_whatever_the_chunks(api: FakeApi, shop: Sandbox) -> None:
+    api.log = "first line\n\nthird, ünïcode\nno end".encode()
+    assert [line async for line in shop.logs(tail_lines=4, timestamps=True, stream="stderr")] == [
+        "first line",
+        "",
+        "third, ünïcode",
+        "no end",
+    ]
+    assert dict(api.requests[-1].query) == {"tailLines": "4", "timestamps": "true", "stream": "stderr"}
+
+
+async def test_a_log_line_without_end_is_handed_out_in_pieces(
+    api: FakeApi, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox_module, "LINE_BYTES", 10)
+    api.log = b"x" * 25
+    lines = [line async for line in shop.logs()]
+    assert "".join(lines) == "x" * 25
+    assert [len(line) for line in lines] == [10, 10, 5]
+
+
+async def test_since_time_travels_as_rfc3339(api: FakeApi, shop: Sandbox) -> None:
+    _ = [line async for line in shop.logs(since_time=datetime(2026, 1, 2, tzinfo=UTC))]
+    assert api.requests[-1].query["sinceTime"] == "2026-01-02T00:00:00+00:00"
+
+
+async def test_restart_answers_with_the_process(api: FakeApi, shop: Sandbox) -> None:
+    assert (await shop.restart(grace_period_seconds=3)).state == "Starting"
+    assert api.bodies[-1] == b'{"gracePeriodSeconds": 3}'
+
+
+async def test_a_preview_is_a_url_with_its_end(shop: Sandbox) -> None:
+    preview = await shop.preview(port=8000)
+    assert preview.url.startswith("http://8000-")
+    assert preview.expires == datetime(2026, 11, 24, 10, tzinfo=UTC)
+    await shop.revoke_previews()
+
+
+async def test_the_app_s_own_404_is_an_answer(shop: Sandbox) -> None:
+    answer = await shop.proxy("PUT", "/a b/c?d", query=[("q", "1&2")])
+    assert (answer.status, answer.headers["x-app"]) == (404, "yes")
+    assert answer.body.decode().endswith("/proxy/a%20b/c%3Fd?q=1%262")
+
+
+async def test_a_refusal_before_the_app_is_an_error(client: Client) -> None:
+    with pytest.raises(NotFound):
+        await client.sandbox("nobody").proxy()
+
+
+async def test_the_proxy_does_not_leave_the_runner(shop: Sandbox) -> None:
+    with pytest.raises(ValueError, match="not a name"):
+        await shop.proxy(target="/../../../other/sync")
+
+
+async def test_a_failure_carries_code_reason_causes_and_describes_itself(api: FakeApi, shop: Sandbox) -> None:
+    status = StatusError(422, "2 entries were refused", causes=[Cause("../x", "InvalidPath", "leaves the workspace")])
+    api.fail = lambda _: web.json_response(status.body(), status=422)
+    with pytest.raises(Invalid) as caught:
+        await shop.sync({"../x": ""})
+    assert caught.value.causes == status.causes
+    assert caught.value.describe() == "2 entries were refused\n  ../x: leaves the workspace"
+    assert isinstance(caught.value, SandboxError)
+    assert isinstance(caught.value, StatusError)
+
+
+async def test_an_answer_that_is_no_status_is_still_an_error(api: FakeApi, shop: Sandbox) -> None:
+    api.fail = lambda _: web.Response(status=502, text="<html>bad gateway</html>")
+    with pytest.raises(ApiError, match="HTTP 502: <html>bad gateway"):
+        await shop.status()
+
+
+async def test_a_redirect_is_not_followed_with_the_credential(api: FakeApi, shop: Sandbox) -> None:
+    api.fail = lambda _: web.Response(status=307, headers={"Location": "http://elsewhere.invalid/"})
+    with pytest.raises(ApiError, match="HTTP 307"):
+        await shop.status()
+
+
+async def test_no_server_is_said_plainly(unused_tcp_port: int) -> None:
+    async with Client(Connection(f"http://127.0.0.1:{unused_tcp_port}")) as client:
+        with pytest.raises(Unreachable, match=f"no answer from http://127.0.0.1:{unused_tcp_port}"):
+            await client.list()
+
+
+async def test_a_token_refused_once_is_read_again(api: FakeApi, client: Client, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.mktemp("token") / "token"
+    file.write_text("old")
+
+    def fail(request: web.Request) -> web.StreamResponse | None:
+        if request.headers["Authorization"] == "Bearer old":
+            file.write_text("new")
+            return web.json_response(StatusError(401, "Unauthorized").body(), status=401)
+        return None
+
+    api.fail = fail
+    async with Client(Connection(client.api.connection.server, "demo", token_file=file)) as renewing:
+        assert await renewing.list() == []
+    assert [request.headers["Authorization"] for request in api.requests] == ["Bearer old", "Bearer new"]

@@ -1,5 +1,6 @@
 """kubectl as this package calls it, always with the cluster's own kubeconfig."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,12 +12,14 @@ class KubectlError(Exception):
 
 
 def kubectl_argv(state: State, *arguments: str | Path) -> list[str]:
-    return [str(state.bin / "kubectl"), f"--kubeconfig={state.kubeconfig}", *map(str, arguments)]
+    own = state.bin / "kubectl"
+    program = str(own) if own.exists() else shutil.which("kubectl") or str(own)
+    return [program, f"--kubeconfig={state.kubeconfig}", f"--cache-dir={state.root / 'kubectl-cache'}", *map(str, arguments)]
 
 
-def kubectl(state: State, *arguments: str | Path) -> str:
+def kubectl(state: State, *arguments: str | Path, stdin: str | None = None) -> str:
     """Standard output of `kubectl ARGUMENTS`; raises `KubectlError`."""
-    done = subprocess.run(kubectl_argv(state, *arguments), capture_output=True, text=True, check=False)
+    done = subprocess.run(kubectl_argv(state, *arguments), input=stdin, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise KubectlError(f"kubectl {' '.join(map(str, arguments))}: {done.stderr.strip()[-2000:]}")
     return done.stdout

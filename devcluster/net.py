@@ -6,9 +6,10 @@
 Nothing leads from a pod to this machine: the node neither forwards to the private link nor opens a connection over it.
 """
 
-import os
+import contextlib
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from devcluster.namespaces import NETNS_FOLDER, in_internet_argv
 from devcluster.settings import (
@@ -41,15 +42,29 @@ table inet devcluster_fence {
 }
 """
 
-# The node sees its own interfaces in sysfs, has its own BPF file system and private folders at the fixed paths that runc, runsc,
-# the shims and Cilium insist on; all of it is gone with the namespace. cgroup mounts are carried over.
+# The node sees its own interfaces in sysfs and has its own BPF file system; cgroup mounts are carried over. All of it is gone
+# with the namespace.
 _MOUNTS = """
-umount -R -l /sys; mount -t sysfs sysfs /sys; mount --rbind "$1/cgroup" /sys/fs/cgroup; umount -R -l "$1/cgroup"
+set -eu
+run=$1; shift
+mount --rbind /sys/fs/cgroup "$run/cgroup"
+umount -R -l /sys; mount -t sysfs sysfs /sys; mount --rbind "$run/cgroup" /sys/fs/cgroup; umount -R -l "$run/cgroup"
 mount -t bpf bpf /sys/fs/bpf
-for folder in /run/containerd /run/cilium; do mount -t tmpfs -o mode=0755 tmpfs $folder; done
+for folder; do mount -t tmpfs -o mode=0755 tmpfs "$folder"; done
 mount --make-rshared /
 """
-PRIVATE_FOLDERS = ("/run/containerd", "/run/cilium")  # mount points only; `down` removes those that `up` made
+# Paths that runc, the shims, the kubelet and CNI plugins write to whatever they are told. Private to the node, in memory.
+PRIVATE_FOLDERS = (
+    "/run/containerd",
+    "/run/cilium",
+    "/var/lib/kubelet",
+    "/var/lib/cni",
+    "/var/log/containers",
+    "/var/log/pods",
+    "/usr/libexec/kubernetes",
+)
+_NETNS_FOLDER_MADE = RUN / "made-netns-folder"
+_MADE = RUN / "made-folders"  # mount points that were not there: removed by `down`, innermost first
 
 
 class NetworkError(Exception):
@@ -73,6 +88,8 @@ def complete() -> bool:
 def up() -> None:
     """Make everything. Call `down` first unless nothing of it exists."""
     node, internet = ["ip", "-n", NODE_NETNS], ["ip", "-n", INTERNET_NETNS]
+    if not NETNS_FOLDER.is_mount():  # `ip netns add` makes it one
+        _NETNS_FOLDER_MADE.touch()
     for name in (NODE_NETNS, INTERNET_NETNS):
         _run(["ip", "netns", "add", name])
     _run(["ip", "link", "add", "eth0", "netns", NODE_NETNS, "type", "veth", "peer", "name", "node0", "netns", INTERNET_NETNS])
@@ -111,10 +128,15 @@ def down() -> None:
     for name in (NODE_NETNS, INTERNET_NETNS):
         if (NETNS_FOLDER / name).exists():
             _run(["ip", "netns", "del", name])
-    for made in (RUN / "made").glob("*"):
-        folder = made.read_text()
-        subprocess.run(["rmdir", folder], capture_output=True, check=False)
-        made.unlink()
+    if _NETNS_FOLDER_MADE.exists() and not any(NETNS_FOLDER.iterdir()):
+        subprocess.run(["umount", NETNS_FOLDER], capture_output=True, check=False)
+        NETNS_FOLDER.rmdir()
+    _NETNS_FOLDER_MADE.unlink(missing_ok=True)
+    if _MADE.exists():
+        for folder in reversed(_MADE.read_text().splitlines()):
+            with contextlib.suppress(OSError):  # somebody else uses it by now
+                Path(folder).rmdir()
+        _MADE.unlink()
 
 
 def _make_mount_namespace(enter: Sequence[str]) -> None:
@@ -124,15 +146,14 @@ def _make_mount_namespace(enter: Sequence[str]) -> None:
     _run(["mount", "--bind", folder, folder])
     _run(["mount", "--make-private", folder])
     MOUNT_NAMESPACE.touch()
-    (RUN / "made").mkdir(exist_ok=True)
-    for path in PRIVATE_FOLDERS:
-        if not os.path.isdir(path):  # noqa: PTH112
-            os.mkdir(path)  # noqa: PTH102
-            (RUN / "made" / path.replace("/", "-")).write_text(path)
     (RUN / "cgroup").mkdir(exist_ok=True)
-    script = f'set -eu; mount --rbind /sys/fs/cgroup "$1/cgroup"{_MOUNTS}'
+    for private in map(Path, PRIVATE_FOLDERS):
+        for missing in [p for p in reversed([private, *private.parents]) if not p.exists()]:
+            with _MADE.open("a") as made:
+                made.write(f"{missing}\n")
+            missing.mkdir()
     unshare = ["unshare", f"--mount={MOUNT_NAMESPACE}", "--propagation", "private"]
-    _run([*enter, *unshare, "sh", "-c", script, "node-mounts", RUN])
+    _run([*enter, *unshare, "sh", "-c", _MOUNTS, "node-mounts", RUN, *PRIVATE_FOLDERS])
 
 
 def _run(argv: Sequence[object], stdin: str | None = None) -> None:

@@ -8,10 +8,10 @@ from devcluster.containerd import ImageImportError, digest_reference
 from devcluster.images.archive import BadArchiveError, read_digest
 from devcluster.images.building import BuildOptions, build
 from devcluster.images.definition import IMAGES, Image
-from devcluster.images.loading import NoClusterError, WrongDigestError, load
+from devcluster.images.loading import NoClusterError, WrongDigestError, load_images
 from devcluster.images.running import CommandFailedError
 from devcluster.packages import PackagesMissingError
-from devcluster.settings import State, state_from_environment
+from devcluster.settings import state_from_environment
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -34,12 +34,6 @@ def arguments() -> argparse.ArgumentParser:
 def chosen(name: str) -> list[Image]:
     """The images a name on the command line means."""
     return [image for image in IMAGES if name in (image.name, "all")]
-
-
-def load_images(state: State, images: list[Image], options: BuildOptions) -> dict[str, str]:
-    """Builds and loads; returns digest references by image name."""
-    log = state.logs / "images.log"
-    return {image.name: load(state, image, build(image, options, log), log) for image in images}
 
 
 def main() -> int:

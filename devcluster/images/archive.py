@@ -34,7 +34,16 @@ def to_oci(source: Path, target: Path, name: str) -> str:
     Raises `BadArchiveError` when a layer is not what the image's config promises. `target` appears only when it is whole.
     """
     partial = target.with_name(target.name + ".partial")
-    with tarfile.open(source) as old, tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as new:
+    try:
+        digest = _write_oci(source, partial, name)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return digest
+
+
+def _write_oci(source: Path, target: Path, name: str) -> str:
+    with tarfile.open(source) as old, tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as new:
         entry = json.load(_member(old, "manifest.json"))[0]
         config = _member(old, entry["Config"]).read()
         described = json.loads(config)
@@ -63,7 +72,6 @@ def to_oci(source: Path, target: Path, name: str) -> str:
         index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [described_manifest]}
         _add(new, "index.json", _canonical(index))
         _add(new, "oci-layout", _canonical({"imageLayoutVersion": "1.0.0"}))
-    partial.replace(target)
     return digest
 
 

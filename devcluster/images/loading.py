@@ -3,11 +3,12 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from devcluster.containerd import digest_reference, image_names, import_image
 from devcluster.images.archive import read_digest
+from devcluster.images.building import BuildOptions, build
 from devcluster.images.definition import Image
 from devcluster.images.running import run_logged
 from devcluster.progress import say, step
@@ -62,6 +63,12 @@ def load(state: State, image: Image, archive: Path, log: Path) -> str:
         raise NoClusterError("no development cluster is up; start one with `make cluster-up`")
     write_references(state, {image.name: reference})
     return reference
+
+
+def load_images(state: State, images: Iterable[Image], options: BuildOptions) -> dict[str, str]:
+    """Builds what is missing and loads it; returns digest references by image name."""
+    log = state.logs / "images.log"
+    return {image.name: load(state, image, build(image, options, log), log) for image in images}
 
 
 def _kind_clusters() -> list[str]:

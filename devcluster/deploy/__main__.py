@@ -1,0 +1,54 @@
+"""`python -m devcluster.deploy up|down|render`."""
+
+import argparse
+import sys
+
+from devcluster.containerd import ImageImportError
+from devcluster.deploy import manifests
+from devcluster.deploy.install import install
+from devcluster.deploy.overlay import OverlayError
+from devcluster.deploy.remove import remove
+from devcluster.deploy.waiting import NotReadyError
+from devcluster.images.building import BuildOptions
+from devcluster.images.definition import IMAGES
+from devcluster.images.loading import NoClusterError, load_images
+from devcluster.images.running import CommandFailedError
+from devcluster.kubectl import KubectlError
+from devcluster.packages import PackagesMissingError
+from devcluster.settings import state_from_environment
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m devcluster.deploy", description="Install the operator, or remove it without a trace."
+    )
+    parser.add_argument("command", choices=["up", "down", "render"], help="render prints what up applies")
+    command = parser.parse_args().command
+    state = state_from_environment()
+    if not state.kubeconfig.exists():
+        print("devcluster.deploy: no development cluster is up; start one with `make cluster-up`", file=sys.stderr)
+        return 1
+    try:
+        if command == "down":
+            remove(state)
+        elif command == "render":
+            print(manifests.dump(manifests.adapted(state)))
+        else:
+            load_images(state, IMAGES, BuildOptions())
+            install(state)
+    except (
+        CommandFailedError,
+        ImageImportError,
+        KubectlError,
+        NoClusterError,
+        NotReadyError,
+        OverlayError,
+        PackagesMissingError,
+    ) as error:
+        print(f"devcluster.deploy: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

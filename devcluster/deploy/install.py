@@ -1,0 +1,79 @@
+"""Applies the manifests and waits until every part serves."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from devcluster.deploy import manifests
+from devcluster.deploy.overlay import Object
+from devcluster.deploy.readiness import condition_lacks, deployment_lacks
+from devcluster.deploy.waiting import NotReadyError, wait_for
+from devcluster.kubectl import KubectlError, kubectl
+from devcluster.progress import say, step
+from devcluster.settings import State
+from sandbox_protocol.names import SYSTEM_NAMESPACE
+
+MANAGER = "sandbox-deploy"
+# A first start on a busy two-core machine took 25 s.
+_PATIENCE_SECONDS = 180.0
+
+
+def install(state: State) -> None:
+    """Everything up and answering. Raises `KubectlError`, `OverlayError` or `NotReadyError`."""
+    objects = manifests.adapted(state)
+    crds = [item["metadata"]["name"] for item in objects if item["kind"] == "CustomResourceDefinition"]
+    with step(f"applied {len(objects)} objects"):
+        for phase in (0, 1, 2):
+            apply(state, [item for item in objects if manifests.phase(item["kind"]) == phase])
+            if phase == 0:
+                for name in crds:
+                    wait_for(f"CRD {name.partition('.')[0]}", _condition_of(state, "crd", name, "Established"), 30)
+    for item in objects:
+        if item["kind"] == "Deployment":
+            _wait_for_deployment(state, item["metadata"]["name"])
+    for item in objects:
+        if item["kind"] == "APIService":
+            name = item["metadata"]["name"]
+            wait_for(
+                f"APIService {name.partition('.')[0]}", _condition_of(state, "apiservice", name, "Available"), _PATIENCE_SECONDS
+            )
+    say("the operator serves; apply a SandboxRunner: kubectl apply -f examples/")
+
+
+def apply(state: State, objects: Sequence[Object]) -> None:
+    """Server-side, as the owner of every field in the manifests, whoever set it before."""
+    if objects:
+        arguments = ["apply", "--server-side", "--force-conflicts", f"--field-manager={MANAGER}", "-f", "-"]
+        kubectl(state, *arguments, stdin=manifests.dump(list(objects)))
+
+
+def _condition_of(state: State, kind: str, name: str, condition: str) -> Callable[[], str | None]:
+    return lambda: condition_lacks(_get(state, kind, name), condition)
+
+
+def _wait_for_deployment(state: State, name: str) -> None:
+    def lacks() -> str | None:
+        deployment = _get(state, "deployment", name, "-n", SYSTEM_NAMESPACE)
+        return deployment_lacks(deployment, _pods(state, deployment))
+
+    try:
+        wait_for(f"Deployment {name}", lacks, _PATIENCE_SECONDS)
+    except NotReadyError as error:
+        raise NotReadyError(f"{error}\n{_last_log_lines(state, name)}") from error
+
+
+def _pods(state: State, deployment: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    labels = ",".join(f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items())
+    listed = json.loads(kubectl(state, "get", "pods", "-n", SYSTEM_NAMESPACE, "-l", labels, "-o", "json"))
+    return list(listed["items"])
+
+
+def _get(state: State, *arguments: str) -> Mapping[str, Any]:
+    return dict(json.loads(kubectl(state, "get", *arguments, "-o", "json")))
+
+
+def _last_log_lines(state: State, name: str) -> str:
+    try:
+        return kubectl(state, "logs", f"deployment/{name}", "-n", SYSTEM_NAMESPACE, "--all-containers", "--tail=15")
+    except KubectlError as error:
+        return str(error)

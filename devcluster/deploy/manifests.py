@@ -1,0 +1,52 @@
+"""The shipped manifests, rendered by kubectl's kustomize and adapted to this cluster."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from devcluster.deploy.overlay import Mirrors, Object, Site, adapt
+from devcluster.images.definition import OPERATOR, RUNNER
+from devcluster.images.loading import read_references
+from devcluster.kubectl import kubectl
+from devcluster.mirrors.serving import read_published
+from devcluster.settings import REPOSITORY, State
+
+FOLDERS = ("crds", "deploy/base", "templates")
+# What the operator's kinds become known by, and the namespace of all others, come before; a template is checked against its CRD.
+_FIRST = ("CustomResourceDefinition", "Namespace")
+_LAST = ("SandboxTemplate",)
+
+
+def site(state: State) -> Site:
+    """Images that are loaded and mirrors that run."""
+    references = read_references(state)
+    images = {f"sandbox-{image.name}": references[image.name] for image in (OPERATOR, RUNNER) if image.name in references}
+    published: dict[str, Any] | None = read_published(state)
+    mirrors = Mirrors(published["npm"], published["pypi"], published["cidr"], tuple(published["ports"])) if published else None
+    return Site(images, mirrors)
+
+
+def render(state: State) -> list[Object]:
+    """Objects as shipped, each once, in an order in which they can be applied."""
+    found: dict[tuple[str, str, str], Object] = {}
+    for folder in FOLDERS:
+        for item in yaml.safe_load_all(kubectl(state, "kustomize", str(Path(REPOSITORY) / folder))):
+            if item:
+                found.setdefault((item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"]), item)
+    return sorted(found.values(), key=lambda item: phase(item["kind"]))
+
+
+def phase(kind: str) -> int:
+    """0 before 1 before 2."""
+    return 0 if kind in _FIRST else 2 if kind in _LAST else 1
+
+
+def adapted(state: State) -> list[Object]:
+    """What this cluster gets."""
+    return adapt(render(state), site(state))
+
+
+def dump(objects: list[Object]) -> str:
+    """One YAML stream for kubectl."""
+    return yaml.safe_dump_all(objects, sort_keys=False)

@@ -45,17 +45,11 @@ def make(state: State, namespace: str) -> DemoUser:
             "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}],
         },
     ]
-    subprocess.run(
-        kubectl_argv(state, "apply", "-f", "-"),
-        input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}),
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    kubectl(state, "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
     token = kubectl(state, "create", "token", NAME, f"--namespace={namespace}", f"--duration={TOKEN_HOURS}h").strip()
     file = state.root / "demo.kubeconfig"
     _write_private(file, yaml.safe_dump(_kubeconfig(state, namespace, token)))
-    return DemoUser(namespace, file, state.bin / "kubectl")
+    return DemoUser(namespace, file, Path(kubectl_argv(state)[0]))
 
 
 def _kubeconfig(state: State, namespace: str, token: str) -> dict[str, object]:

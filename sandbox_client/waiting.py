@@ -13,13 +13,14 @@ HOPELESS = frozenset(
         "InvalidSpec",
         "InvalidTemplate",
         "TemplateNotFound",
+        "ApplyRefused",
         "NotOurs",
-        "QuotaExceeded",
+        "EnvMissing",
+        "EnvNotReadable",
+        "NetworkPolicyNotEnforced",
         "ImagePullBackOff",
-        "ErrImagePull",
-        "ErrImageNeverPull",
-        "InvalidImageName",
         "CreateContainerConfigError",
+        "CreateContainerError",
     }
 )
 """Reasons that somebody must act on. Not among them: Unschedulable (an autoscaler may add a node)."""

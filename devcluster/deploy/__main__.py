@@ -3,7 +3,9 @@
 import argparse
 import sys
 
+from devcluster import mirrors
 from devcluster.containerd import ImageImportError
+from devcluster.daemons import DaemonError
 from devcluster.deploy import manifests
 from devcluster.deploy.install import install
 from devcluster.deploy.overlay import OverlayError
@@ -14,6 +16,7 @@ from devcluster.images.definition import IMAGES
 from devcluster.images.loading import NoClusterError, load_images
 from devcluster.images.running import CommandFailedError
 from devcluster.kubectl import KubectlError
+from devcluster.mirrors.installing import MirrorError
 from devcluster.packages import PackagesMissingError
 from devcluster.settings import state_from_environment
 
@@ -35,11 +38,15 @@ def main() -> int:
             print(manifests.dump(manifests.adapted(state)))
         else:
             load_images(state, IMAGES, BuildOptions())
+            if mirrors.possible():
+                mirrors.start(state)
             install(state)
     except (
         CommandFailedError,
+        DaemonError,
         ImageImportError,
         KubectlError,
+        MirrorError,
         NoClusterError,
         NotReadyError,
         OverlayError,

@@ -6,6 +6,6 @@ over; pods can reach the mirror, and through it packages, but not this machine.
 """
 
 from devcluster.mirrors.installing import install
-from devcluster.mirrors.serving import start, status, stop
+from devcluster.mirrors.serving import possible, start, status, stop
 
-__all__ = ["install", "start", "status", "stop"]
+__all__ = ["install", "possible", "start", "status", "stop"]

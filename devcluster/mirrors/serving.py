@@ -37,9 +37,14 @@ def read_published(state: State) -> dict[str, object] | None:
         return None
 
 
+def possible() -> bool:
+    """Whether there is an internet side to listen on: only the local driver has one, elsewhere pods reach a real internet."""
+    return (NETNS_FOLDER / INTERNET_NETNS).exists()
+
+
 def start(state: State) -> None:
     """Has both mirrors run and answer; does nothing when they do. Raises `MirrorError` or `DaemonError`."""
-    if not (NETNS_FOLDER / INTERNET_NETNS).exists():
+    if not possible():
         raise MirrorError("no development cluster is up here; start one with `make cluster-up`")
     installed = install()
     with step("package mirrors answer"):

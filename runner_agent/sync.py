@@ -68,7 +68,7 @@ class SyncService:
             await asyncio.wait([self._checkpoint])
         async with self._lock:
             await self._run(self._workspace.close)
-        self._thread.shutdown()
+        self._thread.shutdown(wait=False)  # it has nothing left to do: closing was the last
 
     # -- POST -----------------------------------------------------------------------------------------------------------
 

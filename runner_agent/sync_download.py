@@ -56,7 +56,7 @@ def _ignore(tree: Tree) -> sync_ignore.Ignore:
     except OSError:
         return sync_ignore.Ignore()
     try:
-        return sync_ignore.parse(os.read(fd, sync_ignore.MAX_BYTES))
+        return sync_ignore.parse(os.read(fd, sync_ignore.MAX_BYTES + 1))
     finally:
         os.close(fd)
 

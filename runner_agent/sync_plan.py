@@ -137,12 +137,18 @@ class _Planner:
             if there is not None:
                 self.plan.remove.append(path)
                 self.plan.changed.append(path)
-        if self._gone:
-            managed = [path for path in self._manifest.paths() if self._is_gone(path)]
-            self.plan.drop += managed
-            self.plan.changed += [path for path in managed if path not in self._gone]
-            unmanaged = sum(path not in self._manifest for path in self.plan.remove)
-            self.plan.deleted += len(managed) + unmanaged
+        if not self._gone:
+            return
+        counted: set[str] = set()
+        for path in self._manifest.paths():
+            if self._is_gone(path):
+                self.plan.drop.append(path)
+                counted.update(paths.ancestors(path))
+                if path not in self._gone:
+                    self.plan.changed.append(path)
+        # what holds managed entries is counted by them, anything else is one
+        self.plan.deleted += len(self.plan.drop)
+        self.plan.deleted += sum(path not in counted and path not in self._manifest for path in self.plan.remove)
 
     def _is_gone(self, path: str) -> bool:
         return bool(self._gone) and (path in self._gone or any(above in self._gone for above in paths.ancestors(path)))

@@ -121,11 +121,7 @@ class _JsonBody:
 def stage_json(body: Any, stage: Stage) -> Options:
     """``{"files":[{"path","content"|"contentBase64","mode"?}],"delete":[paths],"mode","restart"}``; a wrong field is named."""
     _only(body, "the body", {"files", "delete", "mode", "restart", "kind", "apiVersion"})
-    files, deletes = body.get("files") or [], body.get("delete") or []
-    if not isinstance(files, list):
-        raise bad("files", "must be a list")
-    if not isinstance(deletes, list):
-        raise bad("delete", "must be a list")
+    files, deletes = _list(body, "files"), _list(body, "delete")
     chosen = options(body.get("mode", "merge"), body.get("restart", "auto"))
     for index, path in enumerate(deletes):
         if not isinstance(path, str):
@@ -145,6 +141,15 @@ def stage_json(body: Any, stage: Stage) -> Options:
         stage.data(content)
         stage.end_file()
     return chosen
+
+
+def _list(body: Mapping[str, Any], field: str) -> list[Any]:
+    value = body.get(field)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise bad(field, "must be a list")
+    return value
 
 
 def _only(value: Any, name: str, known: set[str]) -> None:

@@ -140,6 +140,11 @@ class Workspace:
         for fd in (self._root, self._private, self._staging):
             os.close(fd)
 
+    @property
+    def broken(self) -> str:
+        """Why the volume can no longer be trusted until the agent starts again; empty when it can."""
+        return self._broken
+
     # -- checkpoint -----------------------------------------------------------------------------------------------------
 
     @property
@@ -221,7 +226,7 @@ class Workspace:
         except OSError:
             return sync_ignore.parse(b"")
         try:
-            return sync_ignore.parse(os.read(fd, sync_ignore.MAX_BYTES))
+            return sync_ignore.parse(os.read(fd, sync_ignore.MAX_BYTES + 1))
         finally:
             os.close(fd)
 

@@ -151,9 +151,9 @@ class Applier:
             return
         self._tree.forget()
 
-    def make(self, path: str, mode: int) -> None:
+    def make(self, path: str, mode: int, what: str = "make") -> None:
         parent, name = self._at(path)
-        self._step(f"make {path}")
+        self._step(f"{what} {path}")
         try:
             os.mkdir(name, mode, dir_fd=parent)
         except FileExistsError:
@@ -204,7 +204,7 @@ class Applier:
             self.prune(path)
         for path, old in reversed(commit.prune):
             try:
-                self.make(path, old)
+                self.make(path, old, "make again")
             except (RefusedError, OSError):
                 lost.append(path)
         for index, path in reversed(list(enumerate(commit.remove))):

@@ -162,3 +162,13 @@ def _image(entry: Object | None) -> str:
     if image_id.startswith("sha256:"):
         return f"{str(entry.get('image') or '').partition('@')[0]}@{image_id}"
     return image_id.rpartition("://")[2]
+
+
+def no_pod(deployment: Object | None) -> Why:
+    """Why there is no pod. Only the message tells a quota from other refusals; it chooses a word to show, nothing else."""
+    for condition in ((deployment or {}).get("status") or {}).get("conditions") or ():
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            message = str(condition.get("message") or "")
+            reason = "QuotaExceeded" if "exceeded quota" in message else str(condition.get("reason") or "FailedCreate")
+            return Why(reason, f"The pod is refused: {message}")
+    return Why("Starting", "The pod is being made.")

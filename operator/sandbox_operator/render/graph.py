@@ -80,6 +80,11 @@ class Graph:
             rendered.append(Rendered(node.id, body))
         return rendered
 
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The resources that have a ``readyWhen``."""
+        return tuple(node.id for node in self._nodes if node.ready_when)
+
     def unready(self, live: Mapping[str, Object]) -> list[str]:
         """Those ``readyWhen`` expressions, as ``id: expression``, that do not hold for the ``live`` objects, by id."""
         return [

@@ -1,6 +1,5 @@
 import base64
 import dataclasses
-import json
 
 import jwt
 import pytest
@@ -23,7 +22,7 @@ def test_a_signed_token_is_read_back_whole() -> None:
 
 
 def test_the_public_ring_cannot_sign() -> None:
-    assert "d" not in json.dumps(PUBLIC["keys"])
+    assert all("d" not in key for key in PUBLIC["keys"])
     with pytest.raises((TypeError, AttributeError, jwt.PyJWTError)):
         sign(PUBLIC, CLAIMS)
 

@@ -1,12 +1,15 @@
 """Progress a person can read: what was done, how long it took, how long since the start."""
 
+import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_started = time.monotonic()
+STARTED_VARIABLE = "DEVCLUSTER_STARTED"
+"""A program that runs others of ours gives them its own start on the monotonic clock, so that all count from one moment."""
+_started = float(os.environ.get(STARTED_VARIABLE, time.monotonic()))
 _lock = threading.Lock()
 
 

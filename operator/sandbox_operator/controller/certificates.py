@@ -1,4 +1,4 @@
-"""Serving certificate of the aggregated API server, and the caBundle by which the API server trusts it. No manual step, no CA to keep.
+"""Serving certificate of the aggregated API server, and the caBundle by which it is trusted. No manual step, no CA to keep.
 
 Each renewal makes an authority, signs one certificate with it and throws its key away. While the old certificate may still be
 served the bundle holds both authorities, and it is published before the new certificate is: so there is no moment without trust.

@@ -24,7 +24,7 @@ LEASE = "sandbox-controller"
 
 
 def main() -> int:
-    """Exit status: 0 after a signal, 1 when the Lease was lost or anything broke; Kubernetes then starts us again, with back-off."""
+    """Exit status: 0 after a signal, 1 when the Lease was lost or anything broke; Kubernetes then starts us again."""
     logging.basicConfig(
         level=os.environ.get("LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )

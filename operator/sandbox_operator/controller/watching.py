@@ -1,7 +1,7 @@
 """SandboxRunners and SandboxTemplates, watched by kopf; what it sees only fills two stores.
 
 kopf is used for what it is best at. No handler of ours takes a diff or a patch, because those make kopf PATCH every object on
-every change; and since after an expired watch it never tells of objects that vanished meanwhile, a periodic list prunes both stores.
+every change; and since after an expired watch it never tells what vanished meanwhile, a periodic list prunes both stores.
 """
 
 from __future__ import annotations

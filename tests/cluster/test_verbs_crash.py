@@ -8,30 +8,15 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from sandbox_client import SandboxError, Unavailable, blocking
 from tests.harness.cluster import Cluster
 from tests.harness.fixtures import RunnerFactory
+from tests.harness.processes import agent_pid
 
 FILES = 1500
-
-
-def agent_pid(cluster: Cluster, sandbox: blocking.Sandbox) -> int:
-    """On this machine, where the node's processes are: the one in the agent container's cgroup that runs the agent."""
-    namespace = cluster.refs(sandbox).namespace
-    status = cluster.get("pod", cluster.pod(sandbox), "--namespace", namespace)["status"]
-    agent = next(item for item in status["initContainerStatuses"] if item["name"] == "agent")
-    container = agent["containerID"].rpartition("//")[2]
-    for entry in Path("/proc").iterdir():
-        try:
-            if container in (entry / "cgroup").read_text() and b"runner_agent" in (entry / "cmdline").read_bytes():
-                return int(entry.name)
-        except (OSError, ValueError):
-            continue
-    pytest.skip("the node's processes are not on this machine")
 
 
 def content(sandbox: blocking.Sandbox) -> str:
@@ -73,6 +58,8 @@ def test_a_killed_agent_leaves_the_old_or_the_new_revision(cluster: Cluster, mak
         assert before is not None
         digests.setdefault(before, content(sandbox))
         pid = agent_pid(cluster, sandbox)
+        if pid is None:
+            pytest.skip("the node's processes are not on this machine")
         started = threading.Event()
 
         def sync(number: int = number, started: threading.Event = started) -> str | None:

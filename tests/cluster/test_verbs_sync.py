@@ -21,6 +21,7 @@ from sandbox_protocol.wire import TAR, SyncResult
 from tests.harness.cluster import Cluster
 from tests.harness.fixtures import RunnerFactory, UserFactory
 from tests.harness.requests import send
+from tests.harness.trees import make_tree
 
 _HASHES = "cd /workspace && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum"
 """Of every file, as the app sees them."""
@@ -31,17 +32,6 @@ def expected(root: Path) -> str:
     return "".join(
         f"{hashlib.sha256((root / os.fsdecode(file)).read_bytes()).hexdigest()}  {os.fsdecode(file)}\n" for file in files
     )
-
-
-def make_tree(root: Path, files: int, size: int) -> None:
-    """``size`` bytes in all, in folders of 50; half of the content like source code, half like pictures."""
-    source = random.Random(4)
-    words = b"const value = render(component, props, children)\n"
-    for number in range(files):
-        file = root / f"package{number // 50:02d}" / f"module-{number}.js"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        each = size // files
-        file.write_bytes((words * (each // len(words) + 1))[:each] if number % 2 else source.randbytes(each))
 
 
 def test_a_binary_of_30_mb_arrives_bit_exact(cluster: Cluster, make_runner: RunnerFactory, tmp_path: Path) -> None:

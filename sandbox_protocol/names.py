@@ -40,6 +40,9 @@ PREVIEW_PORT = 7080
 LAUNCHER_PORT = 7071
 """Loopback only: the launcher in the app container connects here."""
 
+GATE_NOT_FENCED = 3
+"""Exit code of the gate when an address that the network policy forbids still answers."""
+
 # Keys of the control Secret.
 SECRET_TOKEN = "token"  # noqa: S105
 SECRET_TLS_CERT = "tls.crt"  # noqa: S105

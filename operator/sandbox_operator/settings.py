@@ -1,4 +1,4 @@
-"""What all three programs read from their environment (ConfigMap ``sandbox-config`` and the downward API), checked once at start."""
+"""What all three programs read from their environment (ConfigMap ``sandbox-config``, the downward API), checked once at start."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The end of a runtime, in the order that is quickest: pod and volume first, then the namespace, then our finalizer.
 
 A namespace that still holds a pod is looked at by the namespace controller only every few seconds (about 16 s in all); an empty
-one is gone after one look. So the pod is ended by scaling to zero, which needs no right to delete pods, and the namespace follows.
+one is gone after one look. So the pod is ended by scaling to zero, which needs no right to delete pods, then the namespace.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from sandbox_protocol import names
+
 Object = dict[str, Any]
 
 GATE, AGENT, APP = "gate", "agent", "app"
@@ -98,12 +100,10 @@ def _gate(entry: Object | None) -> Why | None:
     problem = _waiting(GATE, entry)
     if problem is not None and problem.reason not in {"CrashLoop", "Starting"}:
         return problem
+    if ended is not None and ended.get("exitCode") == names.GATE_NOT_FENCED:
+        return Why("NetworkPolicyNotEnforced", ended.get("message") or "The gate could reach an address that the policy forbids.")
     if ended is not None and ended.get("reason") not in _NOT_STARTED:
-        return Why(
-            "NetworkPolicyNotEnforced",
-            "The gate could reach an address that the network policy forbids, so the sandbox does not start: "
-            "the cluster needs a network plugin that enforces NetworkPolicy. See the log of container gate.",
-        )
+        return Why("GateFailed", f"Container gate ended with exit code {ended.get('exitCode')}: {ended.get('message') or 'see its log'}")
     return problem or Why(*_STARTING)
 
 

@@ -11,12 +11,13 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from runner_agent import paths, sync_ignore, tar_writer
+from runner_agent import paths, tar_writer
 from runner_agent.paths import RefusedError
 from runner_agent.sync_request import zstd_module
 from runner_agent.sync_stage import over, refusal
 from runner_agent.workspace import Workspace
 from runner_agent.workspace_tree import OnDisk, Tree
+from sandbox_protocol import ignore as sync_ignore
 from sandbox_protocol.errors import StatusError
 
 _CHUNK = 256 * 1024

@@ -6,7 +6,7 @@ Rules, in the order they count:
   all below it; a mirror takes only what sync itself wrote, and the directories that become empty by it.
 * An entry that is on the disk exactly as sent is left alone. One that the app changed is overwritten.
 * A directory in the place of a file to be written, or the reverse, is refused unless the same sync takes it away.
-* Ignored entries (:mod:`runner_agent.sync_ignore`) are neither written nor deleted, in either mode.
+* Ignored entries (:mod:`sandbox_protocol.ignore`) are neither written nor deleted, in either mode.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Protocol
 from runner_agent import paths
 from runner_agent.manifest import Manifest
 from runner_agent.paths import RefusedError
-from runner_agent.sync_ignore import Ignore
 from runner_agent.sync_stage import Sent
 from runner_agent.workspace_tree import OnDisk
 from sandbox_protocol.errors import Cause
+from sandbox_protocol.ignore import Ignore
 from sandbox_protocol.wire import ManifestEntry, SyncMode
 
 IMPLIED_MODE = 0o755

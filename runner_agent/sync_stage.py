@@ -11,9 +11,10 @@ import hashlib
 import os
 from dataclasses import dataclass
 
-from runner_agent import paths, sync_ignore
+from runner_agent import paths
 from runner_agent.paths import RefusedError
 from runner_agent.workspace_apply import write_all
+from sandbox_protocol import ignore as sync_ignore
 from sandbox_protocol.errors import Cause, StatusError
 from sandbox_protocol.limits import SyncLimits
 from sandbox_protocol.wire import ManifestEntry, Skipped

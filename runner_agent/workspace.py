@@ -10,23 +10,25 @@ All methods block and belong to one thread, but for ``flush_to_disk`` (any threa
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner_agent import journal, paths, sync_ignore
+from runner_agent import journal, paths
 from runner_agent.journal import Commit, Journal, Put
 from runner_agent.manifest import Manifest
 from runner_agent.paths import RefusedError
-from runner_agent.sync_ignore import Ignore
 from runner_agent.sync_plan import Plan, Wish, plan
 from runner_agent.sync_stage import Stage, over, refusal
 from runner_agent.workspace_apply import Applier, Step, fill_slot, holds, no_step
 from runner_agent.workspace_recovery import Remains, clear, recover
 from runner_agent.workspace_tree import OnDisk, Tree, remove, syncfs
+from sandbox_protocol import ignore as sync_ignore
 from sandbox_protocol.errors import StatusError
+from sandbox_protocol.ignore import Ignore
 from sandbox_protocol.limits import SyncLimits
 from sandbox_protocol.wire import ManifestEntry, SyncMode, SyncResult
 
@@ -54,8 +56,12 @@ class _Checkpoint:
     packs: tuple[str, ...]
 
 
-_Fingerprints = dict[str, tuple[tuple[int, int, int, int], str]]
-"""Path → what the file looked like when it was hashed, and its sha256."""
+_Fingerprints = dict[str, bytes]
+"""Path → digest of what the file looked like when it was hashed and of its sha256; 50 bytes where the parts would take 350."""
+
+
+def _digest(fingerprint: tuple[int, int, int, int], sha256: str) -> bytes:
+    return hashlib.blake2b(repr((fingerprint, sha256)).encode(), digest_size=16).digest()
 
 
 class Workspace:
@@ -357,11 +363,12 @@ class _Disk:
             return holds(self._tree, entry)
         if there.size != entry.size or there.mode != entry.mode:
             return False
-        known, sha256 = self._fingerprints.get(entry.path, (None, ""))
-        if known == there.fingerprint:
-            return sha256 == entry.sha256
+        known = self._fingerprints.get(entry.path)
+        digest = _digest(there.fingerprint, entry.sha256)
+        if known == digest:
+            return True
         if not holds(self._tree, entry):
             return False
         if self._now - max(there.fingerprint[2:]) > _RACY_NS:
-            self._fingerprints[entry.path] = (there.fingerprint, entry.sha256)
+            self._fingerprints[entry.path] = digest
         return True

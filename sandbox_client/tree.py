@@ -45,7 +45,7 @@ def described(path: str, content: bytes, mode: int = PLAIN) -> ManifestEntry:
 def _rules(root: Path) -> Ignore:
     try:
         with (root / FILE).open("rb") as file:
-            return parse(file.read(MAX_BYTES))
+            return parse(file.read(MAX_BYTES + 1))
     except FileNotFoundError:
         return Ignore()
     except OSError as error:

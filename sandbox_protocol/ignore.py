@@ -62,8 +62,10 @@ class Ignore:
 
 
 def parse(content: bytes) -> Ignore:
-    """Patterns of a ``.sandboxignore``; what is over the bounds is left unread, undecodable bytes match nothing."""
-    lines = content[:MAX_BYTES].decode("utf-8", "replace").splitlines()
+    """Patterns of a ``.sandboxignore``; lines over the bounds are left unread, undecodable bytes match nothing."""
+    if len(content) > MAX_BYTES:
+        content = content[: content.rfind(b"\n", 0, MAX_BYTES)]  # half a pattern would mean something else
+    lines = content.decode("utf-8", "replace").splitlines()
     return Ignore(tuple(_patterns(lines))[:MAX_PATTERNS])
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -27,8 +26,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="what runs and what it needs")
     build = commands.add_parser("build", help="build programs into the cache without starting anything")
     build.add_argument("names", nargs="*", help="programs or Go modules; default: what the node tier needs")
-    run = commands.add_parser("kubectl", help="kubectl with the cluster's kubeconfig", add_help=False)
-    run.add_argument("arguments", nargs=argparse.REMAINDER)
+    commands.add_parser("kubectl", help="kubectl with the cluster's kubeconfig; everything after it is kubectl's", add_help=False)
     return top
 
 
@@ -64,8 +62,10 @@ def chosen(state: State) -> str | None:
 
 
 def main() -> None:
-    arguments = parser().parse_args()
     state = state_from_environment()
+    if sys.argv[1:2] == ["kubectl"]:  # before argparse, which would take kubectl's options for its own
+        os.execv(kubectl_argv(state)[0], kubectl_argv(state, *sys.argv[2:]))  # noqa: S606
+    arguments = parser().parse_args()
     try:
         if arguments.command == "up":
             up(state, arguments)
@@ -75,11 +75,8 @@ def main() -> None:
             lines, healthy = report(state)
             print("\n".join(lines))
             sys.exit(0 if healthy else 1)
-        elif arguments.command == "build":
-            chosen_programs = programs.select(arguments.names) if arguments.names else programs.NODE_PROGRAMS
-            builds.ensure(state, chosen_programs)
         else:
-            sys.exit(subprocess.run(kubectl_argv(state, *arguments.arguments), check=False).returncode)
+            builds.ensure(state, programs.select(arguments.names) if arguments.names else programs.NODE_PROGRAMS)
     except Exception as error:
         if type(error).__module__.startswith("devcluster"):  # ours say what is wrong and what to do; a traceback would hide it
             sys.exit(f"devcluster: {error}")

@@ -32,7 +32,8 @@ def ensure(state: State, programs: Iterable[Program]) -> None:
     absent = [program for program in wanted if not cached(program).exists()]
     modules = list(dict.fromkeys(program.module for program in absent))
     if modules:
-        say(f"building {len(absent)} programs from {len(modules)} Go modules (cached afterwards in {cache_root()})")
+        names = ", ".join(module.name for module in modules)
+        say(f"building {len(absent)} programs (Go modules: {names}), once; they are kept in {cache_root()}")
     # While one module compiles, which needs the processors, the next ones are downloaded, which needs the network.
     threading.Thread(target=_download, args=(modules[1:], absent), daemon=True).start()
     for module in modules:

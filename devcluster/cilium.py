@@ -23,13 +23,13 @@ def start(state: State) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     _link(home / "bin" / "clang", "/usr/bin/clang-19")  # the agent compiles its BPF programs with "clang" from PATH
     _link(home / "lib" / "bpf", str(sources / "bpf"))
-    kubectl(state, "apply", "--server-side", "--force-conflicts", "-f", sources / "crds")
-    kubectl(state, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     written, read = home / _CONFLIST, state.root / "cni" / _CONFLIST
     agent = _agent(state)
-    if daemons.running(agent.name) is None:
+    if not daemons.as_described(agent):
+        kubectl(state, "apply", "--server-side", "--force-conflicts", "-f", sources / "crds")
+        kubectl(state, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         written.unlink(missing_ok=True)
-    daemons.ensure(state, agent)
+        daemons.ensure(state, agent)
     daemons.wait_until(state, "Cilium", lambda: written.exists() and written.stat().st_size > 0, [agent.name], 120)
     # Written in place, which is a WRITE event: containerd ignores the CREATE that an atomic rename by the agent would be, and
     # the node would stay NotReady.

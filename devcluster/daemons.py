@@ -88,32 +88,36 @@ def running(name: str) -> Identity | None:
     return record[0] if record and alive(record[0]) else None
 
 
-def ensure(state: State, daemon: Daemon) -> bool:
-    """Have `daemon` run as described; True when it had to be (re)started. Returns at once, see `wait_until`."""
+def as_described(daemon: Daemon) -> bool:
+    """Whether the daemon runs with just this command line and configuration."""
     record = recorded(daemon.name)
-    digest = daemon.digest()
-    if record and alive(record[0]):
-        if record[1] == digest:
-            return False
-        stop([daemon.name])
+    return record is not None and record[1] == daemon.digest() and alive(record[0])
+
+
+def ensure(state: State, daemon: Daemon) -> None:
+    """Have `daemon` run as described. Returns when it is on record, not when it is ready: see `wait_until`."""
+    if as_described(daemon):
+        return
+    stop([daemon.name])
     RECORDS.mkdir(parents=True, exist_ok=True)
     state.logs.mkdir(parents=True, exist_ok=True)
     log = log_path(state, daemon.name)
     if log.exists() and log.stat().st_size > LOG_LIMIT:
         log.rename(log.with_suffix(".log.1"))
     procs = cgroups.daemon_group(daemon.name) / "cgroup.procs"
-    words = [str(procs), digest, str(RECORDS / daemon.name), *map(str, daemon.argv)]
+    words = [str(procs), daemon.digest(), str(RECORDS / daemon.name), *map(str, daemon.argv)]
     with log.open("ab") as output:
-        subprocess.Popen(
-            ["/bin/sh", "-c", _BECOME, daemon.name, *words],
+        subprocess.run(
+            # --fork: it is init's child from the start, so it is reaped when it dies, however long its starter lives
+            ["setsid", "--fork", "/bin/sh", "-c", _BECOME, daemon.name, *words],
             env={**os.environ, **daemon.environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,
             cwd="/",
+            check=True,
         )
-    return True
+    wait_until(state, f"{daemon.name} to start", lambda: recorded(daemon.name) is not None, seconds=10)
 
 
 def stop(which: Iterable[str], grace: float = 5.0) -> None:
@@ -139,14 +143,12 @@ def stop(which: Iterable[str], grace: float = 5.0) -> None:
 def wait_until(state: State, what: str, probe: Callable[[], bool], needs: Sequence[str] = (), seconds: float = 60) -> None:
     """Poll `probe` until it is true. Raises `DaemonError` at once when a daemon of `needs` dies, or after `seconds`."""
     deadline = time.monotonic() + seconds
-    begin = time.monotonic()
     while not probe():
-        # A moment of grace: the shell that becomes the daemon writes its record only now.
-        dead = [name for name in needs if running(name) is None] if time.monotonic() > begin + 0.5 else []
+        dead = [name for name in needs if running(name) is None]
         if dead or time.monotonic() > deadline:
             why = f"{', '.join(dead)} died" if dead else f"not within {seconds:.0f} s"
             raise DaemonError("\n".join([f"waiting for {what}: {why}", *(tail(state, name) for name in dead or needs)]))
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def log_path(state: State, name: str) -> Path:

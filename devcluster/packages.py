@@ -1,11 +1,15 @@
 """Distribution packages, installed only when missing and never silently."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 
 from devcluster.progress import say
+
+_LOCK = Path("/run/lock/appstudio-devcluster-packages")
 
 
 class PackagesMissingError(Exception):
@@ -30,20 +34,28 @@ def ensure(names: Iterable[str]) -> None:
     absent = missing(wanted)
     if not absent:
         return
-    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *absent]
     if os.geteuid() != 0:
-        raise PackagesMissingError(f"run as root: {' '.join(command)}")
-    say(f"installing distribution packages: {' '.join(absent)}")
-    # Two workers may install at once: wait for dpkg's lock instead of failing on it.
-    lock_wait = ["-o", "DPkg::Lock::Timeout=600"]
+        raise PackagesMissingError(f"run as root: apt-get install --no-install-recommends {' '.join(absent)}")
+    _LOCK.parent.mkdir(parents=True, exist_ok=True)
+    with _LOCK.open("w") as lock:  # apt waits for dpkg's lock if told to, but gives up at once on the one of its lists
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        absent = missing(wanted)  # another caller may have installed them meanwhile
+        if absent:
+            say(f"installing distribution packages: {' '.join(absent)}")
+            _install(absent)
+
+
+def _install(absent: list[str]) -> None:
+    options = ["-q", "-o", "DPkg::Lock::Timeout=600"]
+    command = ["apt-get", *options, "install", "-y", "--no-install-recommends", *absent]
+    done = _apt(command)
+    if done.returncode != 0:  # package lists absent or out of date
+        _apt(["apt-get", *options, "update"])
+        done = _apt(command)
+    if done.returncode != 0:
+        raise PackagesMissingError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}")
+
+
+def _apt(argv: list[str]) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    result = _apt([command[0], *lock_wait, *command[1:]], environment)
-    if result.returncode != 0:  # package lists absent or out of date
-        _apt(["apt-get", *lock_wait, "update", "-q"], environment)
-        result = _apt([command[0], *lock_wait, *command[1:]], environment)
-    if result.returncode != 0:
-        raise PackagesMissingError(f"{' '.join(command)} failed:\n{result.stdout[-2000:]}")
-
-
-def _apt(argv: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from devcluster import (
     addons,
@@ -40,9 +41,13 @@ def up(state: State, tier: str = "node", extras: Sequence[str] = ()) -> None:
     """
     if sys.platform != "linux" or os.geteuid() != 0:
         raise NotPossibleError("the local driver makes network and mount namespaces: it needs Linux and root")
-    packages.ensure(programs.DEBIAN_API if tier == "api" else programs.DEBIAN_NODE)
-    wanted = programs.API_PROGRAMS if tier == "api" else programs.NODE_PROGRAMS
-    builds.ensure(state, [*wanted, *(programs.GVISOR_PROGRAMS if "gvisor" in extras else ())])
+    wanted = [*(programs.API_PROGRAMS if tier == "api" else programs.NODE_PROGRAMS)]
+    wanted += programs.GVISOR_PROGRAMS if "gvisor" in extras else ()
+    with ThreadPoolExecutor(1) as beside:  # only what is built with cgo needs a distribution package
+        installed = beside.submit(packages.ensure, programs.DEBIAN_API if tier == "api" else programs.DEBIAN_NODE)
+        builds.ensure(state, [program for program in wanted if not program.module.cgo])
+        installed.result()
+    builds.ensure(state, wanted)
     with machine_lock.exclusive():
         machine_lock.claim(state)
         if not net.complete():

@@ -1,6 +1,7 @@
 """`up` brings back whatever was killed, and leaves alone what lives."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -48,6 +49,14 @@ def running() -> dict[str, daemons.Identity]:
     return {name: identity for name in daemons.names() if (identity := daemons.running(name))}
 
 
+def kill(identity: daemons.Identity) -> None:
+    """SIGKILL, and wait until the kernel has really ended it (which takes a moment for a large process)."""
+    handle = os.pidfd_open(identity.pid)
+    signal.pidfd_send_signal(handle, signal.SIGKILL)
+    select.select([handle], [], [])
+    os.close(handle)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def pod(state: State) -> None:
     local.up(state)
@@ -76,7 +85,7 @@ def test_up_on_a_healthy_cluster_starts_nothing(state: State) -> None:
 @pytest.mark.parametrize("name", DAEMONS)
 def test_up_replaces_a_killed_daemon_and_no_other(state: State, name: str) -> None:
     before = running()
-    os.kill(before[name].pid, signal.SIGKILL)
+    kill(before[name])
     local.up(state)
     after = running()
     assert after[name] != before[name]
@@ -86,7 +95,7 @@ def test_up_replaces_a_killed_daemon_and_no_other(state: State, name: str) -> No
 
 def test_up_after_all_daemons_were_killed_at_once(state: State) -> None:
     for identity in running().values():
-        os.kill(identity.pid, signal.SIGKILL)
+        kill(identity)
     local.up(state)
     use(state)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from runner_agent import server
+from runner_agent import memory, server
 from runner_agent.auth import Credentials
 from runner_agent.logs import LogBook
 from runner_agent.preview import start_preview
@@ -73,13 +73,14 @@ async def serve(settings: Settings, workspace: Workspace, credentials: Credentia
         life.callback(logbook.close)  # first of all: a follower of the log would hold up the end of the server
         watch = asyncio.create_task(credentials.watch(), name="credentials")
         life.callback(watch.cancel)
+        memory.settle()
         log.info("serving revision %s on port %d", workspace.revision, settings.control_port)
         await stop.wait()
         log.info("ending")
 
 
 async def _listen(settings: Settings, app: web.Application, credentials: Credentials) -> web.AppRunner:
-    # bodies are decompressed by the sync itself, which bounds what comes out; keep-alive outlives a pause of the API server's pool
+    # bodies are decompressed by the sync itself, which bounds what comes out; keep-alive spans the pauses of someone who edits
     runner = web.AppRunner(app, access_log=None, auto_decompress=False, keepalive_timeout=300, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     await web.TCPSite(runner, port=settings.control_port, ssl_context=credentials.tls, reuse_address=True).start()

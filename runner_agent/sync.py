@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
 
-from runner_agent import sync_download
+from runner_agent import memory, sync_download
 from runner_agent.sync_request import Options, Receiver
 from runner_agent.sync_stage import Stage, over
 from runner_agent.workspace import FULL, Outcome, Workspace
@@ -156,6 +156,7 @@ class SyncService:
                 await _finished(self._run(self._workspace.checkpoint_begin))
                 await _finished(asyncio.to_thread(self._workspace.flush_to_disk))
                 await _finished(self._run(self._workspace.checkpoint_end))
+                await asyncio.to_thread(memory.give_back)  # what the syncs since the last one needed
             except OSError as error:
                 log.warning("no checkpoint, the journal stays and grows: %s", error)
                 return

@@ -110,11 +110,15 @@ class _JsonBody:
             raise over("json_body_bytes", f"the JSON has more than {self._allowed} bytes", self._allowed)
 
     def finish(self) -> Options:
+        received, self._bytes = self._bytes, bytearray()
         try:
-            body = json.loads(self._bytes)
+            # one copy at a time: bytes, text and parsed strings together would be three times the body
+            text = received.decode()
+            received.clear()
+            body = json.loads(text)
+            del text
         except (ValueError, RecursionError) as error:
             raise StatusError(400, f"the body is not JSON: {str(error)[:200]}") from error
-        self._bytes = bytearray()
         return stage_json(body, self._stage)
 
 
@@ -137,6 +141,7 @@ def stage_json(body: Any, stage: Stage) -> Options:
         if path.endswith("/"):
             stage.refuse(Cause(paths.shown(path), "InvalidPath", "a file's path cannot end with '/'"))
             continue
+        files[index] = None  # its text is not needed any more
         stage.file(path, _mode(file.get("mode"), f"{field}.mode"), len(content))
         stage.data(content)
         stage.end_file()

@@ -34,6 +34,9 @@ from sandbox_protocol.wire import ManifestEntry, SyncMode, SyncResult
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
+_MOVED = frozenset({errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR, errno.ESTALE})
+"""What a rename or mkdir says when the app moved something away, or into the way, since the plan was made."""
+
 _RACY_NS = 20_000_000
 """A file changed less than this before it was looked at may change again within the same tick of the filesystem's clock
 (4 to 10 ms) and keep its fingerprint; so such a fingerprint is not remembered."""
@@ -201,7 +204,8 @@ class Workspace:
     def commit(self, stage: Stage, mode: SyncMode, revision: str | None = None) -> Outcome:
         """Makes what was staged the next revision; durable when this returns.
 
-        StatusError: 412 stale ``revision``, 413 the tree grows too large, 422 entries refused, 503 the volume failed before;
+        StatusError: 409 the app was in the way, 412 stale ``revision``, 413 the tree grows too large, 422 entries refused,
+        503 the volume failed before;
         OSError (ENOSPC, EDQUOT) when the volume is full. After any of them the tree is what it was.
         """
         if self._broken:
@@ -259,6 +263,11 @@ class Workspace:
             self._roll_back(applier, begin)
             if isinstance(error, RefusedError):
                 raise refusal([error.cause], 1) from error
+            if isinstance(error, OSError) and error.errno in _MOVED:
+                message = (
+                    f"the app changed {paths.shown(str(error.filename))} while it was written. Nothing was changed; try again."
+                )
+                raise StatusError(409, message, retry_after=1) from error
             raise
         self._step("done")
         self._journal.done()

@@ -277,6 +277,20 @@ def test_a_link_planted_between_check_and_write_is_refused_and_the_tree_put_back
     assert [p.name for p in outside.iterdir()] == ["e"]
 
 
+def test_a_directory_that_the_app_removes_meanwhile_is_a_conflict_and_the_tree_put_back(make: Callable[..., Harness]) -> None:
+    def remove(step: str) -> None:
+        if step == "commit" and (workspace.ws.revision or "").startswith("1-"):
+            (workspace.tree / "d/b").unlink()
+            (workspace.tree / "d").rmdir()
+
+    workspace = make(step=remove)
+    workspace.sync({"a": "1", "d/b": "1"})
+    error = refused(409, lambda: workspace.sync({"a": "2", "d/b": "2"}))
+    assert error.retry_after
+    assert workspace.contents() == {"a": "1"}
+    assert workspace.staged() == []
+
+
 def test_a_planted_link_at_the_file_itself_is_replaced_and_not_followed(workspace: Harness, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("secret")

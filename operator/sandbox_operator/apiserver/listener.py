@@ -16,7 +16,7 @@ _FINISH_SECONDS = 60.0
 
 
 @asynccontextmanager
-async def listening(edge: Edge, tls: ServingTls, host: str, port: int) -> AsyncIterator[list[Any]]:
+async def listening(edge: Edge, tls: ServingTls, host: str | None, port: int) -> AsyncIterator[list[Any]]:
     """Gives the addresses; leaving it closes the socket first and lets requests that have begun come to their end."""
     # bodies pass undecoded (auto_decompress), and a caller that leaves ends what is done for it (handler_cancellation)
     server = web.Server(edge, handler_cancellation=True, auto_decompress=False, access_log=None)

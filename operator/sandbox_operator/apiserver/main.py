@@ -44,7 +44,8 @@ class Options:
     """What only this program reads. ``drain_seconds`` pass between "not ready" and the end of listening: the time in which
     every node learns that the Service has one endpoint less."""
 
-    host: str
+    host: str | None
+    """None listens on every address of both families: "::" alone would leave IPv4 out."""
     port: int
     tls_folder: Path
     signing_folder: Path
@@ -54,7 +55,7 @@ class Options:
     def load(cls, environ: Mapping[str, str] = os.environ) -> Options:
         try:
             return cls(
-                host=environ.get("LISTEN_ADDRESS", "::"),
+                host=environ.get("LISTEN_ADDRESS") or None,
                 port=int(environ.get("LISTEN_PORT", "8443")),
                 tls_folder=Path(environ.get("TLS_DIR", "/run/sandbox/tls")),
                 signing_folder=Path(environ.get("PREVIEW_SIGNING_DIR", "/run/sandbox/preview-signing")),

@@ -225,3 +225,7 @@ def test_options_come_from_the_environment_and_wrong_ones_are_named() -> None:
     assert Options.load({"LISTEN_PORT": "9443", "TLS_DIR": "/x"}).port == 9443
     with pytest.raises(SettingsError, match="LISTEN_PORT"):
         Options.load({"LISTEN_PORT": "https"})
+
+
+def test_without_an_address_it_listens_on_both_families() -> None:
+    assert Options.load({}).host is None

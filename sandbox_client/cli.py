@@ -113,16 +113,19 @@ async def _logs(client: Client, arguments: argparse.Namespace) -> int:
 
 async def _status(client: Client, arguments: argparse.Namespace) -> int:
     sandbox = await client.get(arguments.name)
+    told: set[str] = set()
     for item in waiting.conditions(sandbox.resource):
-        print(f"{item.type:<13}{item.status:<8}{item.reason:<20}{item.message}".rstrip())
+        message = "(see above)" if item.message in told else item.message.replace("\n", f"\n{'':<43}")
+        print(f"{item.type:<13}{item.status:<8}{item.reason:<22}{message}".rstrip())
+        told.add(item.message)
     match waiting.judge(sandbox.resource):
         case waiting.Ready():
             print(_describe(await sandbox.status()))
             return 0
-        case waiting.Waiting(why):
-            print(f"not ready: {why}")
+        case waiting.Waiting():
+            print("It is not ready yet.")
         case waiting.Hopeless(found):
-            print(f"not ready: {found.message or found.reason}")
+            print(f"It will not become ready until somebody acts on {found.type}.")
     return 1
 
 

@@ -68,7 +68,7 @@ class Sandbox:
                     async for runner in self._changes():
                         if runner is None or runner["metadata"]["uid"] != uid:  # gone, or made anew under the same name
                             return
-                        last = "; ".join(item.message for item in waiting.conditions(runner) if item.message) or last
+                        last = next((item.message for item in waiting.conditions(runner) if item.type == "Ready"), last)
             except TimeoutError:
                 raise WaitTimeout(f"{self.namespace}/{self.name} is still being deleted after {timeout:.0f} s: {last}") from None
 

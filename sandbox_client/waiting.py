@@ -48,6 +48,10 @@ class Hopeless:
 Verdict = Ready | Waiting | Hopeless
 
 
+_ASIDE = frozenset({"Suspended", "AppReady"})
+"""They do not stand in the way of Ready."""
+
+
 def conditions(runner: Mapping[str, Any]) -> list[Condition]:
     """Those that speak of the spec as it is now; a condition about an older generation says nothing about this one."""
     generation = (runner.get("metadata") or {}).get("generation", 0)
@@ -82,8 +86,9 @@ def judge_app(status: RunnerStatus) -> Verdict:
 
 
 def _why(found: Sequence[Condition], wanted: Condition | None) -> str:
-    told = [item for item in found if item.status != "True" and item.message and item.type != "Suspended"]
-    shown = told or ([wanted] if wanted else [])
-    if not shown:
+    """Conditions mirror each other; each message is told once, by the first part that stands in the way."""
+    parts = [item for item in found if item.status != "True" and item.type not in _ASIDE and item is not wanted]
+    told = {item.message or item.reason: item for item in reversed([*parts, *([wanted] if wanted else [])])}
+    if not told:
         return "nothing has reported on it yet; is the controller running?"
-    return "; ".join(f"{item.type}: {item.message or item.reason}" for item in shown)
+    return "; ".join(f"{item.type}: {message}" for message, item in reversed(told.items()))

@@ -61,11 +61,12 @@ class FakeApi:
 
     async def until(self, happened: Callable[[], bool]) -> None:
         """Gives the event loop its turns; what is waited for needs no time, only turns."""
-        for _ in range(10_000):
-            if happened():
-                return
-            await asyncio.sleep(0)
-        raise AssertionError("it never happened")
+        async with asyncio.timeout(10):
+            while not happened():  # noqa: ASYNC110 - it is the code under test that makes it happen, and it sets no event
+                await asyncio.sleep(0)
+
+    def watched(self) -> bool:
+        return bool(self._watchers)
 
     @property
     def revision(self) -> str | None:

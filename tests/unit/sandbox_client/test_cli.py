@@ -69,7 +69,9 @@ def test_status_says_why_a_runner_is_not_ready(api: FakeApi, capsys: pytest.Capt
     api.add("shop")
     api.report("shop", condition("Ready", "False", "Unschedulable", "0/1 nodes are available"))
     assert main(["status", "shop"]) == 1
-    assert "not ready: Ready: 0/1 nodes are available" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Ready        False   Unschedulable         0/1 nodes are available" in out
+    assert "It is not ready yet." in out
 
 
 def test_status_shows_the_process(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:

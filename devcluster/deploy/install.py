@@ -6,7 +6,7 @@ from typing import Any
 
 from devcluster.deploy import manifests
 from devcluster.deploy.overlay import Object
-from devcluster.deploy.readiness import condition_lacks, deployment_lacks
+from devcluster.deploy.readiness import condition_lacks, deployment_lacks, newest_warnings
 from devcluster.deploy.waiting import NotReadyError, wait_for
 from devcluster.kubectl import KubectlError, kubectl
 from devcluster.progress import say, step
@@ -21,23 +21,32 @@ _PATIENCE_SECONDS = 180.0
 def install(state: State) -> None:
     """Everything up and answering. Raises `KubectlError`, `OverlayError` or `NotReadyError`."""
     objects = manifests.adapted(state)
-    crds = [item["metadata"]["name"] for item in objects if item["kind"] == "CustomResourceDefinition"]
+    waits = {name: manifests.mounted_from_elsewhere(objects, item) for name, item in _named(objects, "Deployment").items()}
+    late = [name for name, mounts in waits.items() if mounts]
     with step(f"applied {len(objects)} objects"):
         for phase in (0, 1, 2):
-            apply(state, [item for item in objects if manifests.phase(item["kind"]) == phase])
+            apply(state, [item for item in objects if manifests.phase(item["kind"]) == phase and not _is_one_of(item, late)])
             if phase == 0:
-                for name in crds:
+                for name in _named(objects, "CustomResourceDefinition"):
                     wait_for(f"CRD {name.partition('.')[0]}", _condition_of(state, "crd", name, "Established"), 30)
-    for item in objects:
-        if item["kind"] == "Deployment":
-            _wait_for_deployment(state, item["metadata"]["name"])
-    for item in objects:
-        if item["kind"] == "APIService":
-            name = item["metadata"]["name"]
-            wait_for(
-                f"APIService {name.partition('.')[0]}", _condition_of(state, "apiservice", name, "Available"), _PATIENCE_SECONDS
-            )
-    say("the operator serves; apply a SandboxRunner: kubectl apply -f examples/")
+        for name in waits.keys() - set(late):
+            _wait_for_deployment(state, name)
+        for kind, name in sorted({mount for waiting in late for mount in waits[waiting]}):
+            wait_for(f"{kind} {name}", _existence_of(state, kind, name), _PATIENCE_SECONDS)
+        apply(state, [item for item in objects if _is_one_of(item, late)])
+    for name in late:
+        _wait_for_deployment(state, name)
+    for name in _named(objects, "APIService"):
+        wait_for(f"APIService {name.partition('.')[0]}", _condition_of(state, "apiservice", name, "Available"), _PATIENCE_SECONDS)
+    say("the operator serves")
+
+
+def _named(objects: Sequence[Object], kind: str) -> dict[str, Object]:
+    return {item["metadata"]["name"]: item for item in objects if item["kind"] == kind}
+
+
+def _is_one_of(item: Object, deployments: Sequence[str]) -> bool:
+    return item["kind"] == "Deployment" and item["metadata"]["name"] in deployments
 
 
 def apply(state: State, objects: Sequence[Object]) -> None:
@@ -51,10 +60,19 @@ def _condition_of(state: State, kind: str, name: str, condition: str) -> Callabl
     return lambda: condition_lacks(_get(state, kind, name), condition)
 
 
+def _existence_of(state: State, kind: str, name: str) -> Callable[[], str | None]:
+    def lacks() -> str | None:
+        found = kubectl(state, "get", kind, name, "-n", SYSTEM_NAMESPACE, "--ignore-not-found", "-o", "name")
+        return None if found else "the controller has not made it yet"
+
+    return lacks
+
+
 def _wait_for_deployment(state: State, name: str) -> None:
     def lacks() -> str | None:
         deployment = _get(state, "deployment", name, "-n", SYSTEM_NAMESPACE)
-        return deployment_lacks(deployment, _pods(state, deployment))
+        warnings = newest_warnings(_items(state, "events", "--field-selector=type=Warning"))
+        return deployment_lacks(deployment, _pods(state, deployment), warnings)
 
     try:
         wait_for(f"Deployment {name}", lacks, _PATIENCE_SECONDS)
@@ -64,8 +82,11 @@ def _wait_for_deployment(state: State, name: str) -> None:
 
 def _pods(state: State, deployment: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     labels = ",".join(f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items())
-    listed = json.loads(kubectl(state, "get", "pods", "-n", SYSTEM_NAMESPACE, "-l", labels, "-o", "json"))
-    return list(listed["items"])
+    return _items(state, "pods", "-l", labels)
+
+
+def _items(state: State, kind: str, *arguments: str) -> list[Mapping[str, Any]]:
+    return list(json.loads(kubectl(state, "get", kind, "-n", SYSTEM_NAMESPACE, *arguments, "-o", "json"))["items"])
 
 
 def _get(state: State, *arguments: str) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 """The shipped manifests, rendered by kubectl's kustomize and adapted to this cluster."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,23 @@ def render(state: State) -> list[Object]:
 def phase(kind: str) -> int:
     """0 before 1 before 2."""
     return 0 if kind in _FIRST else 2 if kind in _LAST else 1
+
+
+def mounted_from_elsewhere(objects: Sequence[Object], deployment: Object) -> list[tuple[str, str]]:
+    """Kind and name of what a Deployment mounts and the manifests do not hold: made by a running part of the operator.
+
+    A pod that starts before it exists is retried with a back-off of up to two minutes, so whoever applies waits first.
+    """
+    shipped = {(item["kind"], item["metadata"]["name"]) for item in objects}
+    found = set()
+    for volume in deployment["spec"]["template"]["spec"].get("volumes", []):
+        for source in [volume, *volume.get("projected", {}).get("sources", [])]:
+            secret, config = source.get("secret"), source.get("configMap")
+            if secret and not secret.get("optional"):
+                found.add(("Secret", secret.get("secretName") or secret["name"]))
+            if config and not config.get("optional"):
+                found.add(("ConfigMap", config["name"]))
+    return sorted(found - shipped)
 
 
 def adapted(state: State) -> list[Object]:

@@ -1,13 +1,19 @@
 """Why something is not ready, in words. Pure: reads objects as the API server gives them."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 Object = Mapping[str, Any]
 
 
-def deployment_lacks(deployment: Object, pods: Sequence[Object]) -> str | None:
-    """None when the newest version of a Deployment is fully rolled out, else what is missing and the pods' own reasons."""
+def deployment_lacks(
+    deployment: Object, pods: Sequence[Object], warnings: Mapping[str, str] = MappingProxyType({})
+) -> str | None:
+    """None when the newest version of a Deployment is fully rolled out, else what is missing and why.
+
+    The reasons are the pods' own, and for a pod that has none to give the newest of its `warnings` (pod name → message).
+    """
     spec, status = deployment["spec"], deployment.get("status", {})
     wanted = spec.get("replicas", 1)
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
@@ -15,14 +21,25 @@ def deployment_lacks(deployment: Object, pods: Sequence[Object]) -> str | None:
     updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
     if updated >= wanted and available >= wanted and status.get("replicas", 0) <= updated:
         return None
-    reasons = sorted({reason for pod in pods if (reason := pod_lacks(pod)) is not None})
+    reasons = sorted(
+        {reason for pod in pods if (reason := pod_lacks(pod, warnings.get(pod["metadata"].get("name", "")))) is not None}
+    )
     failure = _condition(deployment, "ReplicaFailure")
     if failure and failure["status"] == "True":
         reasons.insert(0, failure.get("message", "pods cannot be made"))
     return f"{available} of {wanted} available" + (f": {'; '.join(reasons)}" if reasons else "")
 
 
-def pod_lacks(pod: Object) -> str | None:
+def newest_warnings(events: Sequence[Object]) -> dict[str, str]:
+    """Pod name → message of the last Warning event about it."""
+    about_pods = [event for event in events if event["type"] == "Warning" and event["involvedObject"]["kind"] == "Pod"]
+    about_pods.sort(
+        key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    )
+    return {event["involvedObject"]["name"]: event["message"] for event in about_pods}
+
+
+def pod_lacks(pod: Object, warning: str | None = None) -> str | None:
     """The most telling reason why a pod is not ready; None when it is, or is on its way out."""
     if "deletionTimestamp" in pod["metadata"]:
         return None
@@ -42,7 +59,8 @@ def pod_lacks(pod: Object) -> str | None:
         all("running" in container["state"] for container in status.get("containerStatuses", []))
         and "containerStatuses" in status
     )
-    return "running, but its readiness probe fails" if started else "starting"
+    state = "running, but its readiness probe fails" if started else "starting"
+    return f"{state} ({warning})" if warning else state
 
 
 def condition_lacks(item: Object, kind: str) -> str | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from devcluster.deploy.readiness import condition_lacks, deployment_lacks, pod_lacks
+from devcluster.deploy.readiness import condition_lacks, deployment_lacks, newest_warnings, pod_lacks
 
 
 def deployment(generation: int = 2, wanted: int = 2, **status: Any) -> dict[str, Any]:
@@ -82,3 +82,19 @@ def test_pod_lacks(given: dict[str, Any], words: str | None) -> None:
 )
 def test_condition_lacks(conditions: list[dict[str, str]], words: str | None) -> None:
     assert condition_lacks({"status": {"conditions": conditions}}, "Available") == words
+
+
+def event(name: str, message: str, at: str, kind: str = "Pod", sort: str = "Warning") -> dict[str, Any]:
+    return {"type": sort, "involvedObject": {"kind": kind, "name": name}, "message": message, "lastTimestamp": at, "metadata": {}}
+
+
+def test_the_newest_warning_explains_a_pod_that_only_starts() -> None:
+    events = [
+        event("p", "second", "2026-01-01T00:00:02Z"),
+        event("p", "first", "2026-01-01T00:00:01Z"),
+        event("p", "normal", "2026-01-01T00:00:03Z", sort="Normal"),
+        event("p", "of a node", "2026-01-01T00:00:03Z", kind="Node"),
+    ]
+    assert newest_warnings(events) == {"p": "second"}
+    waiting = pod({"waiting": {"reason": "ContainerCreating"}}, name="p")
+    assert deployment_lacks(deployment(), [waiting], {"p": "secret not found"}) == "0 of 2 available: starting (secret not found)"

@@ -41,7 +41,10 @@ _OPTIONAL_KINDS = ((resources.REFERENCE_GRANTS.api_version, resources.REFERENCE_
 
 
 class Leader:
-    def __init__(self, kube: Kube, settings: Settings, counters: Counters) -> None:
+    """``stop`` is set when the process is told to end, by whoever caught the signal."""
+
+    def __init__(self, kube: Kube, settings: Settings, counters: Counters, stop: asyncio.Event) -> None:
+        self._stop = stop
         self.queue: KeyQueue[Key] = KeyQueue()
         self.runners = Store(self._runner_changed)
         self._kube = kube
@@ -111,7 +114,8 @@ class Leader:
             standalone=True,
             clusterwide=True,
         )
-        raise RuntimeError("kopf ended")  # by a signal, which ends the process anyway, or by a failure
+        # a failure would have been raised: this is a signal, which kopf has taken from us
+        self._stop.set()
 
     async def _work(self, reconciler: Reconciler) -> None:
         while True:

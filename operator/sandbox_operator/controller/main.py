@@ -43,7 +43,7 @@ async def _run(loaded: settings.Settings) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with await Kube.connect() as kube:
         counters = health.Counters()
-        leader = Leader(kube, loaded, counters)
+        leader = Leader(kube, loaded, counters, stop)
         server = await health.serve(
             health.application(counters, lambda: len(leader.runners), lambda: len(leader.queue)),
             int(os.environ.get("HEALTH_PORT", health.PORT)),
@@ -53,7 +53,7 @@ async def _run(loaded: settings.Settings) -> int:
             if not await _until(stop, lease.acquire()):
                 return 0
             counters.leader = True
-            return 0 if await _until(stop, _lead(leader, lease)) is False else 1
+            return 1 if await _until(stop, _lead(leader, lease)) else 0
         finally:
             if counters.leader:
                 await lease.release()

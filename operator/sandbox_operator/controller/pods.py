@@ -103,7 +103,9 @@ def _gate(entry: Object | None) -> Why | None:
     if ended is not None and ended.get("exitCode") == names.GATE_NOT_FENCED:
         return Why("NetworkPolicyNotEnforced", ended.get("message") or "The gate could reach an address that the policy forbids.")
     if ended is not None and ended.get("reason") not in _NOT_STARTED:
-        return Why("GateFailed", f"Container gate ended with exit code {ended.get('exitCode')}: {ended.get('message') or 'see its log'}")
+        return Why(
+            "GateFailed", f"Container gate ended with exit code {ended.get('exitCode')}: {ended.get('message') or 'see its log'}"
+        )
     return problem or Why(*_STARTING)
 
 

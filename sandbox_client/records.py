@@ -78,7 +78,7 @@ class RunnerStatus:
             revision=body.get("revision"),
             process=ProcessState.from_json(body.get("process") or {}),
             listening=tuple((str(item.get("address", "")), int(item["port"])) for item in body.get("listening") or ()),
-            usage=dict(body.get("usage") or {}),
+            usage={key: value for key, value in (body.get("usage") or {}).items() if isinstance(value, int)},
             conditions=tuple(map(Condition.from_json, body.get("conditions") or ())),
         )
 

@@ -94,6 +94,7 @@ class Sandbox:
         """Returns when the app answers on its port. Raises NeverReady when it ended, cannot start or crashes over and over."""
         why = "the runner has not answered yet"
         polls = iter(_APP_POLL_SECONDS)
+        hopeless_before = False
         try:
             async with asyncio.timeout(timeout):
                 while True:
@@ -106,9 +107,12 @@ class Sandbox:
                             case waiting.Ready():
                                 return status
                             case waiting.Hopeless(found):
-                                raise NeverReady(f"{self.namespace}/{self.name}", found.type, found.reason, found.message)
+                                # told twice in a row: a sync that mends a crash is answered a moment before the app starts anew
+                                if hopeless_before:
+                                    raise NeverReady(f"{self.namespace}/{self.name}", found.type, found.reason, found.message)
+                                hopeless_before = True
                             case waiting.Waiting(why):
-                                pass
+                                hopeless_before = False
                     await asyncio.sleep(next(polls, _APP_POLL_SECONDS[-1]))
         except TimeoutError:
             raise WaitTimeout(f"the app of {self.namespace}/{self.name} does not answer after {timeout:.0f} s. {why}") from None

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sandbox_operator.controller import certificates
+from sandbox_operator.controller import certificates, preview_ring
 from sandbox_operator.controller.certificates import Serving
 from sandbox_operator.kube import errors, resources
 from sandbox_operator.kube.client import Kube
@@ -23,6 +24,9 @@ Object = dict[str, Any]
 _LOG = logging.getLogger(__name__)
 
 TLS_SECRET = "apiserver-tls"  # noqa: S105 - the name of the Secret
+SIGNING_SECRET = "preview-signing"  # noqa: S105 - the name of the Secret
+VERIFICATION_CONFIG_MAP = "preview-verification"
+_KEYS = "keys.json"
 API_SERVICE = f"{names.VERSION}.{names.SUBRESOURCE_GROUP}"
 SERVICE = "sandbox-apiserver"
 # While something is missing, such as an APIService that is about to be applied; and when all is well.
@@ -39,6 +43,7 @@ class Upkeep:
         while True:
             complete = False
             try:
+                await self._preview_keys()
                 complete = await self._certificate()
             except (errors.ApiError, *errors.TRANSIENT) as error:
                 _LOG.warning("upkeep: %s", error or type(error).__name__)
@@ -57,6 +62,37 @@ class Upkeep:
         await self._apply_secret(TLS_SECRET, renewed.data(), "kubernetes.io/tls")
         _LOG.info("made a new serving certificate for %s", self._hosts[0])
         return published
+
+    async def _preview_keys(self) -> None:
+        now = time.time()
+        secret = await self._secret(SIGNING_SECRET)
+        stored = base64.b64decode(((secret or {}).get("data") or {}).get(_KEYS, "")).decode("utf-8", "replace")
+        ring = preview_ring.due(preview_ring.read(stored), now)
+        signing, verification = preview_ring.signing(ring, now), preview_ring.verification(ring)
+        # what verifies comes first, so that nothing is ever signed that nobody can verify
+        await self._apply_verification(verification)
+        if signing != stored:
+            await self._apply_secret(SIGNING_SECRET, {_KEYS: base64.b64encode(signing.encode()).decode()})
+            _LOG.info("preview keys: %d in the ring", len(ring["keys"]))
+
+    async def _apply_verification(self, content: str) -> None:
+        try:
+            live = await self._kube.get(resources.CONFIG_MAPS, VERIFICATION_CONFIG_MAP, self._namespace)
+        except errors.NotFound:
+            live = {}
+        if (live.get("data") or {}).get(_KEYS) == content:
+            return
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": VERIFICATION_CONFIG_MAP,
+                "namespace": self._namespace,
+                "labels": {names.LABEL_MANAGED_BY: names.FIELD_MANAGER},
+            },
+            "data": {_KEYS: content},
+        }
+        await self._kube.apply(resources.CONFIG_MAPS, body, self._namespace)
 
     async def _publish(self, authorities: bytes) -> bool:
         bundle = base64.b64encode(authorities).decode()

@@ -11,6 +11,10 @@ from aiohttp import web
 from sandbox_operator.apiserver.edge import Edge
 from sandbox_operator.apiserver.tls import ServingTls
 
+# Each group of the user is a header of its own, and people of large companies are in hundreds.
+_MAX_HEADERS = 2048
+# Of one header; names of groups and values of extra are of any length. The API server takes 1 MiB of headers in all.
+_MAX_HEADER_BYTES = 64 * 1024
 # A sync may take as long as the API server waits for it.
 _FINISH_SECONDS = 60.0
 
@@ -18,8 +22,14 @@ _FINISH_SECONDS = 60.0
 @asynccontextmanager
 async def listening(edge: Edge, tls: ServingTls, host: str | None, port: int) -> AsyncIterator[list[Any]]:
     """Gives the addresses; leaving it closes the socket first and lets requests that have begun come to their end."""
-    # bodies pass undecoded (auto_decompress), and a caller that leaves ends what is done for it (handler_cancellation)
-    server = web.Server(edge, handler_cancellation=True, auto_decompress=False, access_log=None)
+    server = web.Server(
+        edge,
+        access_log=None,  # the edge writes its own
+        auto_decompress=False,  # bodies pass as they are
+        handler_cancellation=True,  # a caller that leaves ends what is done for it
+        max_headers=_MAX_HEADERS,
+        max_field_size=_MAX_HEADER_BYTES,
+    )
     runner = web.ServerRunner(server, shutdown_timeout=_FINISH_SECONDS)
     await runner.setup()
     try:

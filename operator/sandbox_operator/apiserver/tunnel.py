@@ -35,8 +35,11 @@ class _Handover(Protocol):
 
 
 def wants_upgrade(request: web.BaseRequest) -> bool:
+    """RFC 6455 upgrades GET alone; with another method the header means nothing."""
     return (
-        request.headers.get("Upgrade", "").lower() == "websocket" and "upgrade" in request.headers.get("Connection", "").lower()
+        request.method == "GET"
+        and request.headers.get("Upgrade", "").lower() == "websocket"
+        and "upgrade" in request.headers.get("Connection", "").lower()
     )
 
 

@@ -228,6 +228,11 @@ async def test_a_certificate_of_the_ca_with_another_name_is_unauthorized(
     assert world.agent.asked == []
 
 
+async def test_a_user_of_a_thousand_groups_is_served(world: World) -> None:
+    headers = [("X-Remote-User", "alice"), *(("X-Remote-Group", f"group-{n}") for n in range(1000))]
+    assert (await world.answer("GET", f"{SHOP}/status", headers=headers))[0] == 200
+
+
 async def test_a_certificate_of_another_ca_does_not_even_connect(
     world: World, caller: Caller, new_pair: Callable[..., Any]
 ) -> None:
@@ -588,6 +593,21 @@ async def test_a_websocket_ends_when_the_server_stops(world: World) -> None:
         await ws.receive_str()
         world.long_running.end()
         assert (await ws.receive()).type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.ERROR}
+
+
+async def test_an_answer_without_a_body_stays_one(world: World) -> None:
+    async with world.request("HEAD", f"{SHOP}/proxy/x") as response:
+        assert response.status == 200
+        assert int(response.headers["Content-Length"]) > 0
+        assert await response.read() == b""
+    assert (await world.answer("GET", f"{SHOP}/proxy/x"))[0] == 200
+
+
+async def test_an_upgrade_of_another_method_is_no_upgrade(world: World) -> None:
+    headers = {**ALICE, "Connection": "Upgrade", "Upgrade": "websocket"}
+    code, seen = await world.answer("DELETE", f"{SHOP}/proxy/x", headers=headers)
+    assert (code, seen["method"]) == (200, "DELETE")
+    assert "Upgrade" not in seen["headers"]
 
 
 # discovery, shutting down, telling

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+
+PROGRAMS = {"agent": ("main", "main"), "gate": ("gate", "run_gate"), "launcher": ("launcher", "main")}
 
 
 def main(arguments: list[str]) -> int:
-    match arguments:
-        case ["agent"]:
-            from runner_agent.main import main as run  # noqa: PLC0415
-        case ["gate"]:
-            from runner_agent.gate import main as run  # noqa: PLC0415
-        case ["launcher"]:
-            from runner_agent.launcher import main as run  # noqa: PLC0415
-        case _:
-            print("usage: python -m runner_agent agent | gate | launcher", file=sys.stderr)
-            return 2
-    return run() or 0
+    if len(arguments) != 1 or arguments[0] not in PROGRAMS:
+        print(f"usage: python -m runner_agent {' | '.join(PROGRAMS)}", file=sys.stderr)
+        return 2
+    module, function = PROGRAMS[arguments[0]]
+    status: int = getattr(importlib.import_module(f"runner_agent.{module}"), function)()
+    return status
 
 
 if __name__ == "__main__":

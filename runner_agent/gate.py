@@ -5,7 +5,7 @@ must block, all at once, and lets the pod go on only when every attempt is swall
 the path of every start.
 """
 
-# ruff: noqa: PTH100, PTH104, PTH118, PTH120, PTH123, PTH208  (importing pathlib costs 10 ms of every start)
+# ruff: noqa: PTH100, PTH104, PTH118, PTH120, PTH123  (importing pathlib costs 10 ms of every start)
 from __future__ import annotations
 
 import errno
@@ -16,6 +16,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
+from sandbox_protocol.names import GATE_NOT_FENCED
+
 ATTEMPT_SECONDS = 0.2
 """A refused or accepted connection inside a cluster is known within a few milliseconds; silence for 200 is a drop."""
 PAUSE_SECONDS = 0.1
@@ -23,6 +25,10 @@ _FENCED = frozenset({errno.EPERM, errno.EACCES, errno.EHOSTUNREACH, errno.ENETUN
 """How a policy shows itself besides silence: eBPF hooks say EPERM, reject rules and missing routes say unreachable."""
 
 Target = tuple[str, int]
+
+
+class NotFencedError(Exception):
+    """The network policy is not enforced; the message says what answered."""
 
 
 class GateError(Exception):
@@ -75,12 +81,12 @@ def reachable(targets: Sequence[Target], timeout: float = ATTEMPT_SECONDS) -> li
 
 
 def wait_until_fenced(targets: Sequence[Target], seconds: float) -> None:
-    """Returns once no target answers; GateError after ``seconds`` names those that still do."""
+    """Returns once no target answers; NotFencedError after ``seconds`` names those that still do."""
     deadline = time.monotonic() + seconds
     while open_targets := reachable(targets):
         if time.monotonic() >= deadline:
             shown = ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in open_targets)
-            raise GateError(
+            raise NotFencedError(
                 f"The network policy of this sandbox is not enforced: {shown} answers, though egress to it is forbidden "
                 f"(tried for {seconds:g} s). Install a CNI plugin that enforces NetworkPolicy, such as Cilium."
             )
@@ -100,8 +106,10 @@ def hand_over_launcher(directory: str) -> None:
 
 
 def run_gate(environ: Mapping[str, str] = os.environ) -> int:
-    """Exit code 0: the pod may start. Reads SANDBOX_LAUNCHER_DIR (/opt/sandbox), SANDBOX_GATE_TARGETS (required, may be empty),
-    SANDBOX_GATE_SECONDS (60)."""
+    """Exit code 0: the pod may start; GATE_NOT_FENCED: the policy is not enforced; 1: the gate itself failed.
+
+    Reads SANDBOX_LAUNCHER_DIR (/opt/sandbox), SANDBOX_GATE_TARGETS (required, may be empty), SANDBOX_GATE_SECONDS (60).
+    """
     started = time.monotonic()
     try:
         if "SANDBOX_GATE_TARGETS" not in environ:
@@ -109,6 +117,9 @@ def run_gate(environ: Mapping[str, str] = os.environ) -> int:
         targets = parse_targets(environ["SANDBOX_GATE_TARGETS"])
         hand_over_launcher(environ.get("SANDBOX_LAUNCHER_DIR", "/opt/sandbox"))
         wait_until_fenced(targets, float(environ.get("SANDBOX_GATE_SECONDS", "60")))
+    except NotFencedError as error:
+        print(f"gate: {error}", file=sys.stderr)
+        return GATE_NOT_FENCED
     except (GateError, OSError, ValueError) as error:
         print(f"gate: {error}", file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ Guarantees:
 Environment: SANDBOX_AGENT_PORT (7071), SANDBOX_NPROC (RLIMIT_NPROC of the app), SANDBOX_NO_NEW_PRIVS=1.
 """
 
-# ruff: noqa: PTH100, PTH104, PTH118, PTH120, PTH123, PTH208  (importing pathlib costs 10 ms of every start)
+# ruff: noqa: PTH123, PTH208  (importing pathlib costs 10 ms of every start)
 from __future__ import annotations
 
 import contextlib

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from devcluster import (
 )
 from devcluster.daemons import Daemon
 from devcluster.kubectl import succeeds
+from devcluster.mirrors import serving
 from devcluster.progress import step
 from devcluster.settings import NODE, REPOSITORY, RUN, State
 
@@ -41,6 +43,11 @@ def up(state: State, tier: str = "node", extras: Sequence[str] = ()) -> None:
     """
     if sys.platform != "linux" or os.geteuid() != 0:
         raise NotPossibleError("the local driver makes network and mount namespaces: it needs Linux and root")
+    state.root.mkdir(parents=True, exist_ok=True)
+    if (kind := _file_system(state)) in ("tmpfs", "overlayfs", "ramfs"):
+        raise NotPossibleError(
+            f"{state.root} is on {kind}, which cannot carry containerd's overlays: set DEVCLUSTER_STATE to a disk"
+        )
     wanted = [*(programs.API_PROGRAMS if tier == "api" else programs.NODE_PROGRAMS)]
     wanted += programs.GVISOR_PROGRAMS if "gvisor" in extras else ()
     with ThreadPoolExecutor(1) as beside:  # only what is built with cgo needs a distribution package
@@ -69,6 +76,8 @@ def up(state: State, tier: str = "node", extras: Sequence[str] = ()) -> None:
         with step("cluster DNS, pretend internet, preview address"):
             daemons.ensure(state, _forward())
             addons.start(state)
+        if serving.read_published(state) is not None:  # they were started once, so they are meant to run
+            serving.start(state)
 
 
 def down(state: State, wipe: bool = False) -> None:
@@ -102,8 +111,11 @@ def _clear() -> None:
     shutil.rmtree(RUN, ignore_errors=True)
 
 
+def _file_system(state: State) -> str:
+    return subprocess.run(["stat", "-f", "-c", "%T", state.root], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def _forward() -> Daemon:
-    # -P and the path: the daemon's working folder is /, and it must be this checkout's code.
     program = [sys.executable, "-m", "devcluster.forward"]
     sources = [REPOSITORY / "devcluster" / name for name in ("forward.py", "settings.py", "namespaces.py")]
     return Daemon("preview-forward", program, config=sources, environment={"PYTHONPATH": str(REPOSITORY)})

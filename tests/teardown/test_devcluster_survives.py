@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from devcluster import daemons
+from devcluster import cgroups, daemons
 from devcluster.drivers import local
 from devcluster.kubectl import kubectl
-from devcluster.settings import State
+from devcluster.settings import CGROUP, State
 
 NAMESPACE = "devcluster-survives"
 
@@ -67,7 +67,7 @@ def pod(state: State) -> None:
 
 
 def use(state: State) -> None:
-    """The pod from before answers, its data is there, and a new pod gets an address, a volume and DNS."""
+    """The pod from before answers, its data is there, and a new pod gets an address and DNS."""
     assert kubectl(state, "-n", NAMESPACE, "exec", "pod", "--", "cat", "/data/file") == "kept\n"
     run = ["run", "new", "--image=localhost/netprobe:dev", "--image-pull-policy=Never", "--restart=Never"]
     kubectl(state, "-n", NAMESPACE, *run, "--", "get", "http://public.example.test/")
@@ -97,6 +97,13 @@ def test_up_after_all_daemons_were_killed_at_once(state: State) -> None:
     for identity in running().values():
         kill(identity)
     local.up(state)
+    use(state)
+
+
+def test_up_after_daemons_shims_and_pods_were_killed_at_once(state: State) -> None:
+    (cgroups.unified() / CGROUP / "cgroup.kill").write_text("1")
+    local.up(state)
+    kubectl(state, "-n", NAMESPACE, "wait", "--for=condition=Ready", "pod/pod", "--timeout=120s")
     use(state)
 
 

@@ -14,6 +14,7 @@ from devcluster.settings import State
 from sandbox_protocol.names import SYSTEM_NAMESPACE
 
 MANAGER = "sandbox-deploy"
+CONTROLLER = "sandbox-controller"  # makes what the other two mount
 # A first start on a busy two-core machine took 25 s.
 _PATIENCE_SECONDS = 180.0
 
@@ -31,9 +32,10 @@ def install(state: State) -> None:
                     wait_for(f"CRD {name.partition('.')[0]}", _condition_of(state, "crd", name, "Established"), 30)
         for name in waits.keys() - set(late):
             _wait_for_deployment(state, name)
-        for kind, name in sorted({mount for waiting in late for mount in waits[waiting]}):
-            wait_for(f"{kind} {name}", _existence_of(state, kind, name), _PATIENCE_SECONDS)
-        apply(state, [item for item in objects if _is_one_of(item, late)])
+        for name in late:
+            for mount in waits[name]:
+                _wait_for(state, CONTROLLER, " ".join(mount), _existence_of(state, *mount))
+            apply(state, [item for item in objects if _is_one_of(item, [name])])
     for name in late:
         _wait_for_deployment(state, name)
     for name in _named(objects, "APIService"):
@@ -74,10 +76,15 @@ def _wait_for_deployment(state: State, name: str) -> None:
         warnings = newest_warnings(_items(state, "events", "--field-selector=type=Warning"))
         return deployment_lacks(deployment, _pods(state, deployment), warnings)
 
+    _wait_for(state, name, f"Deployment {name}", lacks)
+
+
+def _wait_for(state: State, culprit: str, what: str, lacks: Callable[[], str | None]) -> None:
+    """`wait_for` that shows the end of the log of the Deployment `culprit` when it was in vain."""
     try:
-        wait_for(f"Deployment {name}", lacks, _PATIENCE_SECONDS)
+        wait_for(what, lacks, _PATIENCE_SECONDS)
     except NotReadyError as error:
-        raise NotReadyError(f"{error}\n{_last_log_lines(state, name)}") from error
+        raise NotReadyError(f"{error}\n{_last_log_lines(state, culprit)}") from error
 
 
 def _pods(state: State, deployment: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -29,7 +29,7 @@ def install(state: State) -> None:
             apply(state, [item for item in objects if manifests.phase(item["kind"]) == phase and not _is_one_of(item, late)])
             if phase == 0:
                 for name in _named(objects, "CustomResourceDefinition"):
-                    wait_for(f"CRD {name.partition('.')[0]}", _condition_of(state, "crd", name, "Established"), 30)
+                    wait_for(f"CRD {name}", _condition_of(state, "crd", name, "Established"), 30)
         for name in waits.keys() - set(late):
             _wait_for_deployment(state, name)
         for name in late:
@@ -39,7 +39,7 @@ def install(state: State) -> None:
     for name in late:
         _wait_for_deployment(state, name)
     for name in _named(objects, "APIService"):
-        wait_for(f"APIService {name.partition('.')[0]}", _condition_of(state, "apiservice", name, "Available"), _PATIENCE_SECONDS)
+        wait_for(f"APIService {name}", _condition_of(state, "apiservice", name, "Available"), _PATIENCE_SECONDS)
     say("the operator serves")
 
 

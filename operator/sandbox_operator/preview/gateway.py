@@ -11,12 +11,12 @@ from sandbox_operator.model.preview_token import Claims, TokenError
 from sandbox_operator.preview import pages, rewrite, session
 from sandbox_operator.preview.access import Access
 from sandbox_operator.settings import Preview
+from sandbox_protocol import names
 from sandbox_protocol.errors import StatusError
 from sandbox_protocol.http1 import Head
 from sandbox_protocol.http1_proxy import Address, Forward, Reply
 from sandbox_protocol.refs import Refs, from_public_host
 
-SERVICE_PORT = 80
 RESOLVED_SECONDS = 10.0
 """A Service keeps its address for life; only one that was deleted and made again gets another."""
 _RESOLVED = 4096
@@ -33,12 +33,12 @@ class Resolver:
         known = self._known.get(host)
         now = time.monotonic()
         if known is None or known[0] < now:
-            found = await asyncio.get_running_loop().getaddrinfo(host, SERVICE_PORT, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().getaddrinfo(host, names.PREVIEW_PORT, type=socket.SOCK_STREAM)
             known = (now + RESOLVED_SECONDS, str(found[0][4][0]))
             if len(self._known) >= _RESOLVED:
                 self._known.clear()
             self._known[host] = known
-        return known[1], SERVICE_PORT
+        return known[1], names.PREVIEW_PORT
 
 
 class Gateway:

@@ -456,6 +456,8 @@ class Launcher:
         if gone:
             self._finish(run)
             return
+        if self._exit_at is not None and run.kill_at is None:  # told to end while this run was being started
+            self._end_run(run, SHUTDOWN_GRACE_SECONDS)
         if run.status is not None and run.kill_at is None:
             self._end_run(run, LEFTOVER_GRACE_SECONDS)
         now = time.monotonic()

@@ -269,3 +269,17 @@ async def test_a_planted_link_is_not_read_as_a_manifest(pods: Callable[..., Pod]
     await pod.start()
     await pod.until(lambda: pod.state() == "Exited")
     assert pod.supervisor.condition()["reason"] == "NoCommand"
+
+
+async def test_a_launcher_told_to_end_while_a_command_starts_leaves_nothing_behind(pods: Callable[..., Pod]) -> None:
+    pod = pods("sh", "-c", "echo $$ > pid; exec sleep 60")
+    await pod.start()
+    await pod.until(lambda: pod.state() == "Starting")  # asked for, and perhaps not begun
+    await pod.supervisor.close()
+    assert pod.launcher is not None
+    pod.launcher.terminate()
+    await pod.launcher.wait()
+    file = pod.settings.tree / "pid"
+    if file.exists() and (text := file.read_text().strip()):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(text), 0)

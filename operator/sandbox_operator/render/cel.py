@@ -46,14 +46,14 @@ class Program:
     def __call__(self, variables: Mapping[str, Any]) -> Any:
         """A plain JSON value. Raises :class:`CelError`."""
         result = self._expression.eval(data=dict(variables))
-        if result.type() == cel.Type.ERROR:
-            raise CelError(str(result.value()).partition(": ")[2] or str(result.value()))
         try:
             value = result.plain_value()
         except (TypeError, SystemError) as error:
             raise CelError(
                 "the result holds an optional value: end it with .orValue(…), or spell it [?…] or {?key: …}"
             ) from error
+        if result.type() == cel.Type.ERROR:
+            raise CelError(str(value).partition(": ")[2] or str(value))
         return _json(value)
 
 

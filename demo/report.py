@@ -46,14 +46,15 @@ async def explain(state: State, sandbox: Sandbox) -> None:
         "pods": ("get", "pods", "--namespace", namespace, "--no-headers", "-o", "wide"),
         "events of the runner": ("get", "events", "--namespace", sandbox.namespace, "--sort-by=.lastTimestamp", "--no-headers"),
         "events of the runtime": ("get", "events", "--namespace", namespace, "--sort-by=.lastTimestamp", "--no-headers"),
-        "log of the agent": ("logs", "--namespace", namespace, "deployment/runner", "--container=agent", f"--tail={_LOG_LINES}"),
+        "log of the agent": ("logs", "--namespace", namespace, "deployment/runner", "--container=agent", "--tail=200"),
     }.items():
         try:
             found = kubectl(state, *arguments).strip().splitlines()
         except KubectlError as error:
             found = [str(error)]
         line(f"  {title}:")
-        for text in found[-_EVENT_LINES:] or ["none"]:
+        told = [text for text in found if '"access"' not in text]  # probes, mostly
+        for text in told[-_EVENT_LINES:] or ["none"]:
             line(f"    {text}")
     line("  log of the app:")
     try:

@@ -73,6 +73,10 @@ class Builder:
             case _:
                 return [*self.program, "push", "--quiet", tag, f"docker-archive:{archive}:{tag}"]
 
+    def tidy_argv(self) -> list[str]:
+        """Command line that removes what a killed build left; only of our own store, other builders look after theirs."""
+        return [*self.program, "rm", "--all"] if self.kind == "buildah" else []
+
     def exists_argv(self, tag: str) -> list[str]:
         """Command line that succeeds when the store holds `tag`."""
         verb = ["inspect", "--type", "image"] if self.kind == "buildah" else ["image", "inspect"]
@@ -86,6 +90,15 @@ def answers(*argv: str) -> bool:
     return subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
+def _run_root(store: Path) -> Path:
+    """Where buildah counts what is mounted: of no meaning after a reboot, when nothing is, so each boot has its own."""
+    current = store / f"run-{Path('/proc/sys/kernel/random/boot_id').read_text()[:8]}"
+    for stale in store.glob("run-*"):
+        if stale != current:
+            shutil.rmtree(stale, ignore_errors=True)
+    return current
+
+
 def find_builder(store: Path) -> Builder:
     """Docker with buildx, else podman, else buildah with its images below `store`; installed when there is none of the three."""
     if answers("docker", "info") and answers("docker", "buildx", "version"):
@@ -94,5 +107,5 @@ def find_builder(store: Path) -> Builder:
         return Builder("podman", ("podman",), reaches_registries=True)
     if shutil.which("buildah") is None:
         packages.ensure(["buildah"])
-    own_store = ("--root", str(store / "images"), "--runroot", str(store / "run"), "--storage-driver", "overlay")
+    own_store = ("--root", str(store / "images"), "--runroot", str(_run_root(store)), "--storage-driver", "overlay")
     return Builder("buildah", ("buildah", *own_store), reaches_registries=False)

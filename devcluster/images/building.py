@@ -68,6 +68,8 @@ def _build_archive(builder: Builder, request: BuildRequest, archive: Path, log: 
     archive.parent.mkdir(parents=True, exist_ok=True)
     # beside the archive: the system's temporary folder may be small or in memory
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+        if tidy := builder.tidy_argv():
+            run_logged(tidy, log)
         secrets = write_build_secrets(Path(folder), sys.executable)
         run_logged(builder.build_argv(replace(request, secrets=secrets)), log)
         saved = Path(folder) / "saved.tar"

@@ -60,7 +60,9 @@ def load(state: State, image: Image, archive: Path, log: Path) -> str:
         with step(f"image {image.name} loaded into kind"):
             run_logged(["kind", "load", "image-archive", str(archive), "--name", CONTEXT], log)
     else:
-        raise NoClusterError("no development cluster is up; start one with `make cluster-up`")
+        raise NoClusterError(
+            "no development cluster is up here (`make cluster-up`), or it is a borrowed one: docs/images.md, Another cluster"
+        )
     write_references(state, {image.name: reference})
     return reference
 

@@ -47,6 +47,10 @@ def test_docker_makes_no_attestation_which_would_change_the_digest() -> None:
     assert "--provenance=false" in BUILDERS[0].build_argv(REQUEST)
 
 
+def test_only_our_own_store_is_tidied() -> None:
+    assert [bool(builder.tidy_argv()) for builder in BUILDERS] == [False, False, True]
+
+
 @pytest.mark.parametrize("builder", BUILDERS, ids=lambda builder: builder.kind)
 def test_every_builder_saves_a_docker_archive(builder: Builder) -> None:
     argv = builder.save_argv("localhost/x:dev", Path("/out.tar"))

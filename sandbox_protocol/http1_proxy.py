@@ -387,8 +387,8 @@ class _Client(_Side):
             if response.status < 200:
                 self.transport.write(encode_response(response.status, response.reason, response.headers))
                 continue
-            self._response = response
             self._response_body = response_body(response, self._request.method)
+            self._response = response
             self.transport.write(self._forward.rewrite(response))
             rest = bytes(buffer)
             buffer.clear()

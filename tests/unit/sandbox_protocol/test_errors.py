@@ -4,7 +4,13 @@ from sandbox_protocol.errors import Cause, StatusError
 def test_a_status_survives_the_way_there_and_back() -> None:
     sent = StatusError(413, "too many files", causes=[Cause("files", "TooMany", "20001 of 20000")], retry_after=3)
     got = StatusError.from_body(413, sent.body())
-    assert (got.code, got.message, got.reason, got.causes, got.retry_after) == (413, "too many files", sent.reason, sent.causes, 3)
+    assert (got.code, got.message, got.reason, got.causes, got.retry_after) == (
+        413,
+        "too many files",
+        sent.reason,
+        sent.causes,
+        3,
+    )
     assert got.body() == sent.body()
 
 
@@ -16,6 +22,8 @@ def test_a_body_that_is_no_status_becomes_a_short_message() -> None:
 
 
 def test_hostile_details_do_not_break_the_reading() -> None:
-    got = StatusError.from_body(400, {"kind": "Status", "details": {"causes": [None, 3, {"field": 7}], "retryAfterSeconds": "soon"}})
+    got = StatusError.from_body(
+        400, {"kind": "Status", "details": {"causes": [None, 3, {"field": 7}], "retryAfterSeconds": "soon"}}
+    )
     assert got.causes == (Cause("7", "", ""),)
     assert got.retry_after is None

@@ -139,7 +139,8 @@ def test_the_end_of_a_chunked_body_is_found_in_any_pieces(
 
 
 @pytest.mark.parametrize(
-    "raw", [b"1\r\nab\r\n", b"1\nA\r\n", b"g\r\n", b"-1\r\n", b"1" * 16 + b"\r\n", b" 1\r\n", b"0\r\nbad\r\n\r\n", b"1;" + b"x" * 300]
+    "raw",
+    [b"1\r\nab\r\n", b"1\nA\r\n", b"g\r\n", b"-1\r\n", b"1" * 16 + b"\r\n", b" 1\r\n", b"0\r\nbad\r\n\r\n", b"1;" + b"x" * 300],
 )
 def test_a_malformed_chunk_is_refused(raw: bytes) -> None:
     with pytest.raises(ProtocolError):

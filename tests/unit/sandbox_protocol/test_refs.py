@@ -31,7 +31,17 @@ def test_a_public_host_leads_back_to_its_runner_and_port(uid: uuid.UUID, port: i
 
 @pytest.mark.parametrize(
     "uid",
-    ["", "shop", UID.upper(), UID + "\n", UID + "/../kube-system", UID.replace("-", ""), "../" + UID, UID[:-1] + "g", "{" + UID + "}"],
+    [
+        "",
+        "shop",
+        UID.upper(),
+        UID + "\n",
+        UID + "/../kube-system",
+        UID.replace("-", ""),
+        "../" + UID,
+        UID[:-1] + "g",
+        "{" + UID + "}",
+    ],
 )
 def test_anything_but_a_uid_is_refused(uid: str) -> None:
     with pytest.raises(ValueError, match="not the UID"):

@@ -9,16 +9,16 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientError, web
 from aiohttp.test_utils import TestClient, TestServer
 from backports import zstd
 
-from runner_agent import server, sync
+from runner_agent import server, sync, sync_download
 from runner_agent.auth import Credentials
 from runner_agent.sync import SyncService
 from runner_agent.workspace import Workspace
@@ -230,12 +230,13 @@ async def test_more_bodies_at_once_than_allowed_are_asked_to_come_back(agent: Ag
 
     waiting = [asyncio.create_task(send(event)) for event in arrived]
     await asyncio.gather(*(event.wait() for event in arrived))
-    while agent.sync._receiving < 4:  # noqa: ASYNC110 - what the server does with the bytes that were sent has no event
+    while agent.sync._receiving < 4:
         await asyncio.sleep(0)
     answer = await agent.post({}, code=429)
     assert answer["details"]["retryAfterSeconds"] == 1
     released.set()
     assert await asyncio.gather(*waiting) == [200] * 4
+    await agent.post({})
 
 
 async def test_syncs_side_by_side_become_revisions_one_after_another(agent: Agent) -> None:
@@ -279,6 +280,17 @@ async def test_the_tree_comes_back_as_an_archive(agent: Agent) -> None:
     assert sorted(found) == ["a", "b", "d", "m", "own", "ä" * 60, long]
     assert (found["b"].mode, found["b"].size, found[long].size) == (0o755, 5, 700)
     assert (found["a"].linkname, found["m"].linkname) == ("b", "z" * 200)
+
+
+async def test_an_archive_that_breaks_off_does_not_look_whole(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: Any) -> Iterator[bytes]:
+        yield bytes(300_000)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(sync_download, "archive", breaks)
+    with pytest.raises(ClientError):
+        async with agent.client.get("/v1/sync", headers={"Accept": "application/x-tar"}) as response:
+            await response.read()
 
 
 async def test_parts_of_the_tree_can_be_asked_for(agent: Agent) -> None:

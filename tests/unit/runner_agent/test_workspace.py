@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from runner_agent import workspace as workspace_module
 from runner_agent import workspace_tree
 from sandbox_protocol.errors import StatusError
 from tests.unit.runner_agent.harness import Harness, archive, directory, link, member
@@ -54,6 +55,16 @@ def test_a_file_the_app_changed_is_overwritten_even_with_its_old_size_and_time(w
     os.utime(workspace.tree / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
     assert workspace.sync({"a": "old"}).result.written == 1
     assert workspace.contents() == {"a": "old"}
+
+
+def test_a_file_that_changed_a_moment_ago_is_hashed_each_time(workspace: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace.sync({"a": "old"})
+    monkeypatch.setattr(workspace_module, "_RACY_NS", 3_600_000_000_000)
+    workspace.sync({"a": "old"})
+    assert workspace.ws._fingerprints == {}
+    monkeypatch.setattr(workspace_module, "_RACY_NS", 0)
+    workspace.sync({"a": "old"})
+    assert list(workspace.ws._fingerprints) == ["a"]
 
 
 def test_a_changed_mode_alone_is_a_change(workspace: Harness) -> None:

@@ -170,6 +170,27 @@ def test_what_the_app_wrote_survives_a_restart_of_the_agent(tmp_path: Path) -> N
     assert workspace.ws.revision == revision
 
 
+def test_what_the_app_made_again_after_a_sync_removed_it_survives_a_restart(tmp_path: Path) -> None:
+    workspace, _, _ = prepared(tmp_path / "data", boot="one")
+    workspace.sync(delete=["a"])
+    (workspace.tree / "a").write_text("by the app")
+    workspace.restart()
+    assert (workspace.tree / "a").read_text() == "by the app"
+
+
+def test_a_commit_record_that_is_damaged_was_never_acknowledged(tmp_path: Path) -> None:
+    workspace, bomb, old = prepared(tmp_path / "data", boot="one")
+    bomb.left = 2  # flush, commit, then the first change of the tree
+    with pytest.raises(Crash):
+        workspace.sync(NEW | {"blob": "content"}, mode="mirror")
+    journal = max((tmp_path / "data/.agent").glob("journal.*"))
+    assert b"content" in journal.read_bytes()
+    journal.write_bytes(journal.read_bytes().replace(b"content", b"contend"))
+    workspace.restart()
+    assert workspace.ws.revision == old
+    assert workspace.contents() == OLD
+
+
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_commit_record_that_is_cut_was_never_acknowledged(tmp_path: Path, cut: int) -> None:
     workspace, bomb, old = prepared(tmp_path / "data", boot="one")
@@ -211,7 +232,7 @@ SYNCS = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     syncs=st.lists(st.tuples(SYNCS, st.integers(0, 25) | st.none()), min_size=1, max_size=6),
     checkpoints=st.lists(st.booleans(), min_size=6, max_size=6),

@@ -17,7 +17,11 @@ from runner_agent.process import Supervisor
 from runner_agent.settings import AppSettings, Settings
 
 LAUNCHER = Path(__file__).parents[3] / "runner_agent" / "launcher.py"
-SERVE = "import http.server, os; http.server.HTTPServer(('127.0.0.1', int(os.environ['PORT'])), http.server.SimpleHTTPRequestHandler).serve_forever()"
+SERVE = """
+import http.server, os
+address = "127.0.0.1", int(os.environ["PORT"])
+http.server.HTTPServer(address, http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
 
 
 class FakeWorkspace:

@@ -1,0 +1,92 @@
+import json
+
+import pytest
+
+from runner_agent import detect
+from runner_agent.detect import NoCommandError, Plan
+
+
+def plan(files: dict[str, str], command: list[str] | None = None) -> Plan:
+    return detect.plan(lambda name: files[name].encode() if name in files else None, command, 3000)
+
+
+def package(**scripts: str) -> str:
+    return json.dumps({"scripts": scripts})
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"package.json": package(dev="vite", start="node x")}, "npm run dev -- --host 0.0.0.0 --port 3000 --strictPort"),
+        ({"package.json": package(dev="next dev")}, "npm run dev -- --hostname 0.0.0.0 --port 3000"),
+        ({"package.json": package(start="node server.js"), "app.py": ""}, "npm run start"),
+        ({"app.py": "from aiohttp import web"}, "python3 app.py"),
+        ({"app.py": "x", "requirements.txt": "aiohttp"}, ".venv/bin/python app.py"),
+        ({"main.py": "app = FastAPI()"}, "python3 -m uvicorn main:app --reload --host 0.0.0.0 --port 3000"),
+        ({"app.py": "app = Flask(__name__)"}, "python3 -m flask --app app run --debug --host 0.0.0.0 --port 3000"),
+        ({"app.py": "app = Flask(__name__)\nif __name__ == '__main__': app.run()"}, "python3 app.py"),
+        ({"manage.py": "", "app.py": ""}, "python3 manage.py runserver 0.0.0.0:3000"),
+        ({"index.html": "", "style.css": ""}, "python3 -m http.server 3000 --bind 0.0.0.0"),
+    ],
+)
+def test_the_command_is_found_from_the_tree(files: dict[str, str], expected: str) -> None:
+    assert " ".join(plan(files).command) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "nothing at the top"),
+        ({"package.json": "{}"}, "neither a dev nor a start script"),
+        ({"package.json": "{"}, "not JSON"),
+        ({"package.json": "[]"}, "not a JSON object"),
+        ({"package.json": "[" * 100_000}, "not JSON"),
+        ({"package.json": '{"scripts": {"dev": 3}}'}, "neither"),
+    ],
+)
+def test_a_tree_without_a_command_says_what_would_help(files: dict[str, str], words: str) -> None:
+    with pytest.raises(NoCommandError, match=words):
+        plan(files)
+
+
+def test_a_given_command_wins_and_keeps_the_install() -> None:
+    found = plan({"package.json": "{}"}, ["node", "x.js"])
+    assert found.command == ("node", "x.js")
+    assert found.install is not None
+    assert found.install.folder == "node_modules"
+
+
+@pytest.mark.parametrize(("lock", "manager"), [("pnpm-lock.yaml", "pnpm"), ("yarn.lock", "yarn"), ("package-lock.json", "npm")])
+def test_the_lock_file_names_the_package_manager(lock: str, manager: str) -> None:
+    found = plan({"package.json": package(dev="vite"), lock: ""})
+    assert found.install is not None
+    assert manager in found.install.command
+
+
+def test_an_install_is_due_again_when_manifest_or_lock_change() -> None:
+    def digest(files: dict[str, str]) -> str:
+        install = plan(files).install
+        assert install is not None
+        return install.digest
+
+    base = {"package.json": package(dev="vite"), "package-lock.json": "1"}
+    assert digest(base) == digest({**base, "src.js": "x"})
+    assert len({digest(base), digest({**base, "package-lock.json": "2"}), digest({**base, ".npmrc": "x"})}) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "python", "node"),
+    [
+        ("app.py", True, False),
+        ("lib/x.py", True, False),
+        ("package.json", True, True),
+        ("web/package.json", True, True),
+        ("vite.config.ts", True, True),
+        (".env.local", True, True),
+        ("src/App.jsx", False, False),
+        ("my.package.json", False, False),
+    ],
+)
+def test_what_nothing_reloads_needs_a_restart(path: str, python: bool, node: bool) -> None:
+    assert plan({"app.py": ""}).triggered_by([path]) is python
+    assert plan({"package.json": package(dev="vite")}).triggered_by([path]) is node

@@ -45,9 +45,7 @@ def up(state: State, tier: str = "node", extras: Sequence[str] = ()) -> None:
         raise NotPossibleError("the local driver makes network and mount namespaces: it needs Linux and root")
     state.root.mkdir(parents=True, exist_ok=True)
     if (kind := _file_system(state)) in ("tmpfs", "overlayfs", "ramfs"):
-        raise NotPossibleError(
-            f"{state.root} is on {kind}, which cannot carry containerd's overlays: set DEVCLUSTER_STATE to a disk"
-        )
+        raise NotPossibleError(f"{state.root} is on {kind}: containerd needs a disk, set DEVCLUSTER_STATE")
     wanted = [*(programs.API_PROGRAMS if tier == "api" else programs.NODE_PROGRAMS)]
     wanted += programs.GVISOR_PROGRAMS if "gvisor" in extras else ()
     with ThreadPoolExecutor(1) as beside:  # only what is built with cgo needs a distribution package

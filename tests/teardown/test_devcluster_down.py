@@ -1,5 +1,6 @@
 """`down` leaves nothing behind on the machine, whatever ran: compared with what was there before `up`."""
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -9,7 +10,8 @@ from pathlib import Path
 from devcluster import cgroups, net
 from devcluster.drivers import local
 from devcluster.kubectl import kubectl
-from devcluster.settings import CGROUP, RUN, State
+from devcluster.namespaces import NETNS_FOLDER
+from devcluster.settings import CGROUP, INTERNET_NETNS, MOUNT_NAMESPACE, NODE_NETNS, RUN, State, cache_root
 
 NAMESPACE = "devcluster-down"
 
@@ -27,7 +29,7 @@ def output(*argv: str) -> list[str]:
 def snapshot() -> dict[str, list[str]]:
     """All kinds of things a cluster could leave on a machine."""
     return {
-        "mounts": sorted(line.split(" ", 3)[3] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+        "mounts": sorted(line for line in mounts() if str(cache_root()) not in line),  # image builds may go on beside
         "links": sorted(re.sub(r"^\d+: ", "", line) for line in output("ip", "-o", "link")),
         "addresses": sorted(re.sub(r"^\d+: ", "", line) for line in output("ip", "-o", "addr")),
         "routes": output("ip", "route", "show", "table", "all"),
@@ -41,20 +43,27 @@ def snapshot() -> dict[str, list[str]]:
         "bpf": sorted(str(p) for p in Path("/sys/fs/bpf").glob("*")),
         "folders": [p for p in (*net.PRIVATE_FOLDERS, "/etc/cni", "/opt/cni", "/run/netns", str(RUN)) if Path(p).exists()],
         "run": sorted(str(p) for p in Path("/run").iterdir()),
-        "processes in our namespaces": sorted(foreign_processes()),
     }
 
 
-def foreign_processes() -> list[str]:
-    """Processes that are in another network namespace than this one (kernel threads and children of others included)."""
-    own = Path("/proc/self/ns/net").readlink()
+def mounts() -> list[str]:
+    return [line.split(" ", 3)[3] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+
+
+def namespaces() -> set[int]:
+    """Inode numbers of the node's and the internet's network namespace and of the node's mount namespace."""
+    files = (NETNS_FOLDER / NODE_NETNS, NETNS_FOLDER / INTERNET_NETNS, MOUNT_NAMESPACE)
+    return {file.stat().st_ino for file in files}
+
+
+def processes_in(inodes: set[int]) -> list[str]:
+    """Processes that still are in one of those namespaces, which would keep it alive."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "ns/net").readlink() != own:
-                found.append((process / "comm").read_text().strip())
-        except OSError:
-            continue
+        for kind in ("net", "mnt"):
+            with contextlib.suppress(OSError):  # it has just ended
+                if (process / "ns" / kind).stat().st_ino in inodes:
+                    found.append(f"{process.name} {(process / 'comm').read_text().strip()}")
     return found
 
 
@@ -62,7 +71,7 @@ def test_down_leaves_nothing_behind(state: State) -> None:
     local.down(state)
     before = snapshot()
     assert cgroups.processes() == []
-    assert not any("devcluster" in line for lines in before.values() for line in lines if line)
+    assert [f"{kind}: {line}" for kind, lines in before.items() for line in lines if "devcluster" in line] == []
 
     local.up(state)
     kubectl(state, "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s")
@@ -72,7 +81,11 @@ def test_down_leaves_nothing_behind(state: State) -> None:
         kubectl(state, "apply", "-f", "-", stdin=pod_with_volume(runtime))
     kubectl(state, "-n", NAMESPACE, "wait", "--for=condition=Ready", "pod", "--all", "--timeout=120s")
 
+    ours = namespaces()
+    assert processes_in(ours)  # so that the check below can fail
+
     local.down(state)
+    assert processes_in(ours) == []
     after = snapshot()
     for kind, lines in before.items():
         assert after[kind] == lines, kind

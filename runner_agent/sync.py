@@ -34,7 +34,7 @@ _WRITE_SECONDS = 60
 """For a reader of the archive to take 256 KiB."""
 _RECEIVING = 4
 """Bodies at a time. Each may hold ``total_bytes`` of the volume while it is received."""
-_CHECKPOINT_AFTER = 2.0
+_CHECKPOINT_AFTER = 5.0
 """Seconds from a sync to the checkpoint that takes its content out of the journal."""
 
 log = logging.getLogger(__name__)

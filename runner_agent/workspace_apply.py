@@ -27,7 +27,7 @@ from collections.abc import Callable
 from runner_agent import paths
 from runner_agent.journal import Commit, Put
 from runner_agent.paths import RefusedError
-from runner_agent.workspace_tree import Tree
+from runner_agent.workspace_tree import Tree, make_movable
 from sandbox_protocol.wire import ManifestEntry
 
 Step = Callable[[str], None]
@@ -133,7 +133,11 @@ class Applier:
         try:
             parent, name = self._at(path)
             self._step(f"remove {path}")
-            os.rename(name, backup, src_dir_fd=parent, dst_dir_fd=self._staging)
+            try:
+                os.rename(name, backup, src_dir_fd=parent, dst_dir_fd=self._staging)
+            except PermissionError:
+                make_movable(parent, name)
+                os.rename(name, backup, src_dir_fd=parent, dst_dir_fd=self._staging)
         except FileNotFoundError:
             return  # the app was quicker
         self._tree.forget()  # handles below would now lead into the staging folder

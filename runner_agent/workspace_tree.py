@@ -234,7 +234,7 @@ def remove(parent: int, name: str) -> None:
             for index, entry in enumerate(below):
                 if _is_directory(fd, entry):
                     moved = f"{name}.{len(pending)}.{rounds}.{index}"
-                    _make_movable(fd, entry)
+                    make_movable(fd, entry)
                     os.rename(entry, moved, src_dir_fd=fd, dst_dir_fd=parent)
                     pending.insert(0, moved)
         finally:
@@ -264,7 +264,7 @@ def _is_directory(parent: int, name: str) -> bool:
     return False
 
 
-def _make_movable(parent: int, name: str) -> None:
+def make_movable(parent: int, name: str) -> None:
     """Moving a directory elsewhere, and emptying it, needs write access to it. By handle: a link cannot take its place."""
     fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
@@ -275,5 +275,5 @@ def _make_movable(parent: int, name: str) -> None:
 
 
 def _open_own(parent: int, name: str) -> int:
-    _make_movable(parent, name)
+    make_movable(parent, name)
     return os.open(name, _DIRECTORY, dir_fd=parent)

@@ -367,6 +367,16 @@ def test_a_directory_without_access_is_refused_by_name(workspace: Harness) -> No
     assert refused(422, lambda: workspace.sync({"d/a": "2"})).causes[0].reason == "NoAccess"
 
 
+def test_directories_the_app_closed_to_everyone_are_deleted(workspace: Harness) -> None:
+    workspace.sync({"d/e/a": "1", "d/f/b": "2"})
+    (workspace.tree / "d/e").chmod(0o555)
+    (workspace.tree / "d/f").chmod(0)
+    (workspace.tree / "d").chmod(0o500)
+    workspace.sync(delete=["d"])
+    assert list(workspace.tree.iterdir()) == []
+    assert workspace.staged() == []
+
+
 def test_a_tree_deeper_than_any_path_is_removed(workspace: Harness) -> None:
     workspace.sync({"d/a": "1"})
     here = os.open(workspace.tree / "d", os.O_RDONLY)

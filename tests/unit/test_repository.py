@@ -10,7 +10,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"sandbox_protocol": ROOT, "sandbox_operator": ROOT / "operator", "runner_agent": ROOT, "sandbox_client": ROOT}
 # Spelled in halves, so that this file does not find itself.
-REGISTRY_HOSTS = ["pypi." + "org", "pythonhosted." + "org", "registry.npmjs." + "org", "proxy.golang." + "org", "deb.debian." + "org"]
+REGISTRY_HOSTS = [
+    "pypi." + "org",
+    "pythonhosted." + "org",
+    "registry.npmjs." + "org",
+    "proxy.golang." + "org",
+    "deb.debian." + "org",
+]
 
 
 def tracked_files() -> list[Path]:

@@ -64,7 +64,7 @@ class Pod:
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(8):
-            while not true():
+            while not true():  # noqa: ASYNC110 - another process makes it true
                 await asyncio.sleep(0.01)
 
     def state(self) -> str:

@@ -51,9 +51,9 @@ def merge_patch(present: Any, wanted: Object) -> Object:
     present = present if isinstance(present, dict) else {}
     patch: Object = {key: None for key in present if key not in wanted}
     for key, value in wanted.items():
-        if isinstance(value, dict):
-            if key not in present or (nested := merge_patch(present[key], value)):
-                patch[key] = nested if key in present else value
+        if isinstance(value, dict) and isinstance(present.get(key), dict):
+            if nested := merge_patch(present[key], value):
+                patch[key] = nested
         elif key not in present or present[key] != value:
             patch[key] = value
     return patch

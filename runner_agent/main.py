@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from runner_agent import memory, server
+from runner_agent.activity import Activity
 from runner_agent.auth import Credentials
 from runner_agent.logs import LogBook
 from runner_agent.preview import start_preview
@@ -55,19 +56,20 @@ def _configure_logging() -> None:
 async def serve(settings: Settings, workspace: Workspace, credentials: Credentials, stop: asyncio.Event) -> None:
     """Until ``stop`` is set; then requests are finished, the app ends, and the workspace is closed with nothing to recover."""
     async with contextlib.AsyncExitStack() as life:
+        activity = Activity()
         logbook = LogBook()
         supervisor = Supervisor(settings, workspace, logbook)
         sync = SyncService(workspace, supervisor)
         life.push_async_callback(sync.close)
         await supervisor.start()
         life.push_async_callback(supervisor.close)
-        preview = await start_preview(settings, supervisor, logbook)
+        preview = await start_preview(settings, supervisor, logbook, activity)
         life.push_async_callback(preview.close)
 
         async def status() -> dict[str, Any]:
-            return await runner_status(supervisor, workspace)
+            return await runner_status(supervisor, workspace, activity)
 
-        services = server.Services(workspace, sync, supervisor, logbook.serve_log, status)
+        services = server.Services(workspace, sync, supervisor, logbook.serve_log, status, activity)
         runner = await _listen(settings, server.build(services, credentials), credentials)
         life.push_async_callback(runner.cleanup)
         life.callback(logbook.close)  # first of all: a follower of the log would hold up the end of the server

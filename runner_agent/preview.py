@@ -9,6 +9,7 @@ import asyncio
 import html
 import json
 
+from runner_agent.activity import Activity
 from runner_agent.logs import LogBook
 from runner_agent.process import Supervisor
 from runner_agent.settings import Settings
@@ -39,12 +40,14 @@ pre {{ font: 13px/1.4 ui-monospace, monospace; overflow: auto; padding: 1rem; bo
 class Preview:
     """Routes one request; the proxy does the rest."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor, logbook: LogBook) -> None:
+    def __init__(self, settings: Settings, supervisor: Supervisor, logbook: LogBook, activity: Activity) -> None:
+        self._activity = activity
         self._settings = settings
         self._supervisor = supervisor
         self._logbook = logbook
 
     async def __call__(self, request: Head, peer: str) -> Forward | Reply:
+        self._activity.visited_from(peer)
         try:
             port = self._port(request)
         except StatusError as error:
@@ -82,9 +85,9 @@ class Preview:
         return _reply(request, 503, b"text/html; charset=utf-8", page.encode(), retry=True)
 
 
-async def start_preview(settings: Settings, supervisor: Supervisor, logbook: LogBook) -> PreviewServer:
+async def start_preview(settings: Settings, supervisor: Supervisor, logbook: LogBook, activity: Activity) -> PreviewServer:
     """Listens on every address of the pod."""
-    proxy = Proxy(Preview(settings, supervisor, logbook))
+    proxy = Proxy(Preview(settings, supervisor, logbook, activity))
     server = await asyncio.get_running_loop().create_server(proxy.protocol, port=settings.preview_port, reuse_address=True)
     return PreviewServer(server, proxy)
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from runner_agent.activity import Activity
 from runner_agent.auth import Credentials
 from runner_agent.sync import SyncService
 from runner_agent.workspace import Workspace
@@ -45,11 +46,12 @@ class Services:
     supervisor: Supervisor
     serve_log: Handler
     status: Callable[[], Awaitable[dict[str, Any]]]
+    activity: Activity
 
 
 def build(services: Services, credentials: Credentials) -> web.Application:
     routes = _Routes(services)
-    app = web.Application(middlewares=[_edge(credentials)])
+    app = web.Application(middlewares=[_edge(credentials, services.activity)])
     app.router.add_get("/healthz", routes.healthz)
     app.router.add_get("/readyz", routes.readyz)
     app.router.add_post("/v1/sync", services.sync.post)
@@ -104,7 +106,7 @@ def _grace(body: Any) -> float | None:
 # -- the edge ---------------------------------------------------------------------------------------------------------------
 
 
-def _edge(credentials: Credentials) -> Any:
+def _edge(credentials: Credentials, activity: Activity) -> Any:
     """Request id, token, answer, one line of log. Whatever a handler raises is answered here and nowhere else."""
 
     @web.middleware
@@ -116,6 +118,8 @@ def _edge(credentials: Credentials) -> Any:
         try:
             if request.path not in _OPEN:
                 await credentials.check(request.headers.get("Authorization"))
+                if request.path != "/v1/status":
+                    activity.touch()
             response = await handler(request)
         except Exception as error:
             response = failure(error, identity)

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, Protocol
 
 from runner_agent import ports
+from runner_agent.activity import Activity
 from runner_agent.process import Supervisor
 
 
@@ -16,7 +17,7 @@ class Workspace(Protocol):
     def usage(self) -> dict[str, int]: ...
 
 
-async def runner_status(supervisor: Supervisor, workspace: Workspace) -> dict[str, Any]:
+async def runner_status(supervisor: Supervisor, workspace: Workspace, activity: Activity) -> dict[str, Any]:
     """The JSON of ``GET /v1/status`` (docs/architecture.md)."""
     memory, tables, usage = await asyncio.gather(
         supervisor.link.memory_bytes(), asyncio.to_thread(ports.read_tables), asyncio.to_thread(workspace.usage)
@@ -27,5 +28,6 @@ async def runner_status(supervisor: Supervisor, workspace: Workspace) -> dict[st
         "process": supervisor.process_json(),
         "listening": [listener.to_json() for listener in ports.listening(tables)],
         "usage": {**usage, "memoryBytes": memory},
+        "lastActivity": activity.to_json(),
         "conditions": [supervisor.condition()],
     }

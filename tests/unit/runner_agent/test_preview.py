@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from runner_agent.activity import Activity
 from runner_agent.logs import LogBook
 from runner_agent.preview import Preview, rewritten
 from runner_agent.process import Supervisor
@@ -27,7 +28,7 @@ class Scene:
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
     settings, logbook = Settings(data=tmp_path), LogBook()
-    return Scene(Preview(settings, Supervisor(settings, Workspace(), logbook), logbook), logbook)
+    return Scene(Preview(settings, Supervisor(settings, Workspace(), logbook), logbook, Activity()), logbook)
 
 
 def request(*lines: str) -> Head:

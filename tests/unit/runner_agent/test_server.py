@@ -19,6 +19,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from backports import zstd
 
 from runner_agent import server, sync, sync_download
+from runner_agent.activity import Activity
 from runner_agent.auth import Credentials
 from runner_agent.sync import SyncService
 from runner_agent.workspace import Workspace
@@ -62,6 +63,7 @@ class Agent:
         self.supervisor = FakeSupervisor()
         self.sync = SyncService(self.workspace, self.supervisor)
         self.credentials = Credentials(control)
+        self.activity = Activity()
         self.client: TestClient[web.Request, web.Application]
 
     def app(self) -> web.Application:
@@ -71,7 +73,7 @@ class Agent:
         async def status() -> dict[str, Any]:
             return {"kind": "RunnerStatus", "revision": self.workspace.revision}
 
-        services = server.Services(self.workspace, self.sync, self.supervisor, serve_log, status)
+        services = server.Services(self.workspace, self.sync, self.supervisor, serve_log, status, self.activity)
         return server.build(services, self.credentials)
 
     async def post(self, body: Any, code: int = 200, **options: Any) -> dict[str, Any]:

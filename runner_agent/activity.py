@@ -1,0 +1,34 @@
+"""When somebody last used the runner from outside, for the idle timeout.
+
+Verbs count, and requests to the preview; asking for the status does not, because the controller does that by itself, and
+neither does the app calling its own preview. A connection that stays open counts once: a forgotten tab keeps nothing awake.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from ipaddress import ip_address
+
+
+class Activity:
+    """Begins with the start of the agent: a runner that nobody has used yet is not idle since ever."""
+
+    def __init__(self) -> None:
+        self._last = time.time()
+
+    def touch(self) -> None:
+        self._last = time.time()
+
+    def visited_from(self, peer: str) -> None:
+        """A request to the preview port; ``peer`` is the address it came from."""
+        try:
+            own = ip_address(peer).is_loopback
+        except ValueError:
+            own = False
+        if not own:
+            self.touch()
+
+    def to_json(self) -> str:
+        """RFC 3339 in UTC."""
+        return datetime.fromtimestamp(self._last, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

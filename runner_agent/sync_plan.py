@@ -127,7 +127,7 @@ class _Planner:
             if self._is_gone(path):
                 continue
             try:
-                there = self._disk.look(path)
+                there = self._on_disk(path)
             except RefusedError as error:
                 if error.cause.reason != "NotADirectory":
                     self.plan.refused.append(error.cause)
@@ -235,7 +235,16 @@ class _Planner:
     def _look(self, path: str) -> OnDisk | None:
         if path in self._removed or self._is_gone(path):
             return None
-        return self._disk.look(path)
+        return self._on_disk(path)
+
+    def _on_disk(self, path: str) -> OnDisk | None:
+        """As ``look``; a refusal names the entry that the caller sent, and in its message what stands above it."""
+        try:
+            return self._disk.look(path)
+        except RefusedError as error:
+            if error.cause.field == paths.shown(path):
+                raise
+            raise RefusedError(path, error.cause.reason, f"{error.cause.field} {error.cause.message}") from error
 
     def _parents(self, path: str) -> bool:
         """Has the directories above made that are missing; True when all were there, so that ``path`` may be too."""
@@ -249,10 +258,11 @@ class _Planner:
                     self.plan.make[above] = IMPLIED_MODE
                     all_there = False
                 elif there.kind == "symlink":
-                    message = "is a symbolic link in the workspace; no sync writes through links"
-                    raise RefusedError(above, "SymbolicLink", message)
+                    message = f"{paths.shown(above)} is a symbolic link in the workspace; no sync writes through links"
+                    raise RefusedError(path, "SymbolicLink", message)
                 elif there.kind != "directory":
-                    raise RefusedError(above, "NotADirectory", f"is a {there.kind} in the workspace; delete it in the same sync")
+                    message = f"{paths.shown(above)} is a {there.kind} in the workspace; delete it in the same sync"
+                    raise RefusedError(path, "NotADirectory", message)
                 else:
                     self._directories.add(above)
         return all_there

@@ -119,7 +119,7 @@ class Stage:
 
     def directory(self, raw: str, mode: int) -> None:
         """Its owner keeps all rights whatever ``mode`` says: without them the next sync could not enter it."""
-        path = self._accepted(raw)
+        path = self._accepted(raw, directory=True)
         if path is not None:
             self.entries[path] = Sent(ManifestEntry(path, "directory", 0, mode & 0o777 | 0o700))
 
@@ -209,10 +209,12 @@ class Stage:
 
     # -- inside ---------------------------------------------------------------------------------------------------------
 
-    def _accepted(self, raw: str) -> str | None:
-        """The path, if the entry takes part in the sync; else it is noted why not."""
+    def _accepted(self, raw: str, *, directory: bool = False) -> str | None:
+        """The path, if the entry takes part in the sync; else it is noted why not. The root is there already, as a directory."""
         try:
             path = paths.parse(raw)
+            if not path and not directory:
+                raise RefusedError(raw, "InvalidPath", "this is the workspace itself, which is a directory")
             if not path:
                 return None
             if path in self.entries:

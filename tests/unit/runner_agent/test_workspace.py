@@ -149,14 +149,16 @@ def test_one_sync_turns_a_directory_into_a_file_and_back(workspace: Harness) -> 
 
 
 @pytest.mark.parametrize(
-    ("before", "sent", "named"), [({"d/a": "1"}, "d", "d"), ({"d": "1"}, "d/a", "d"), ({"d": "1"}, "d/e/a", "d")]
+    ("before", "sent", "words"),
+    [({"d/a": "1"}, "d", "is a directory"), ({"d": "1"}, "d/a", "d is a file"), ({"d": "1"}, "d/e/a", "d is a file")],
 )
 def test_a_directory_and_a_file_do_not_replace_each_other_by_accident(
-    workspace: Harness, before: dict[str, str], sent: str, named: str
+    workspace: Harness, before: dict[str, str], sent: str, words: str
 ) -> None:
     workspace.sync(before)
     error = refused(422, lambda: workspace.sync({sent: "2", "other": "3"}))
-    assert [c.field for c in error.causes] == [named]
+    assert [c.field for c in error.causes] == [sent]
+    assert error.causes[0].message.startswith(words)
     assert workspace.contents() == before
 
 
@@ -246,8 +248,10 @@ def test_a_link_the_app_put_in_the_place_of_a_directory_is_refused_by_name(
     (workspace.tree / "d").symlink_to(outside)
     for attempt in ({"d/e/a": "2"}, {"d/new": "2"}):
         error = refused(422, lambda attempt=attempt: workspace.sync(attempt))  # type: ignore[misc]
-        assert (error.causes[0].field, error.causes[0].reason) == ("d", "SymbolicLink")
+        assert (error.causes[0].field, error.causes[0].reason) == (next(iter(attempt)), "SymbolicLink")
+        assert error.causes[0].message.startswith("d is a symbolic link")
     error = refused(422, lambda: workspace.sync(delete=["d/e/a"]))
+    assert error.causes[0].field == "d/e/a"
     assert list((outside / "e").iterdir()) == []
     workspace.sync({"d/e/a": "2"}, delete=["d"])
     assert (workspace.tree / "d/e/a").read_text() == "2"

@@ -7,6 +7,7 @@ failed write may be sent again is for its caller to know.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -28,6 +29,7 @@ REQUEST_SECONDS = 70.0
 """The API server itself ends a request after 60 s; ten more let its answer arrive."""
 WATCH_SECONDS = 300
 """A watch ends by itself and is begun anew, so that a silently dead connection costs minutes, not for ever."""
+WHOLE_BYTES = 1024 * 1024
 USER_AGENT = "appstudio-sandbox-client"
 
 
@@ -127,7 +129,7 @@ class Api:
                     request.method,
                     url,
                     headers={"Accept": "application/json", **request.headers, **authorization},
-                    data=request.body() if callable(request.body) else request.body,
+                    data=_sendable(request.body),
                     timeout=timeout,
                     proxy=self.connection.proxy_url,
                     server_hostname=self.connection.tls_server_name,
@@ -154,6 +156,12 @@ class Api:
             connector = aiohttp.TCPConnector(ssl=context, limit=64)
             self._sessions.append(aiohttp.ClientSession(connector=connector, headers={"User-Agent": USER_AGENT}))
         return self._sessions[-1], {"Authorization": f"Bearer {credential.token}"} if credential.token else {}
+
+
+def _sendable(body: bytes | Callable[[], Any] | None) -> Any:
+    """Large bytes as a file: aiohttp then sends them in pieces, and other tasks get their turns in between."""
+    sent = body() if callable(body) else body
+    return io.BytesIO(sent) if isinstance(sent, bytes) and len(sent) > WHOLE_BYTES else sent
 
 
 async def _failure(answer: aiohttp.ClientResponse) -> ApiError:

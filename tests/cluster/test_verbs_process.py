@@ -21,8 +21,11 @@ def count():
         time.sleep(0.05)
 
 threading.Thread(target=count, daemon=True).start()
-address = os.environ["HOST"], int(os.environ["PORT"])
-http.server.ThreadingHTTPServer(address, http.server.SimpleHTTPRequestHandler).serve_forever()
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+http.server.ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Quiet).serve_forever()
 """
 
 MIRROR = """
@@ -46,6 +49,7 @@ def counter(make_runner: RunnerFactory) -> blocking.Sandbox:
     sandbox = make_runner("counter", {"command": ["python3", "-u", "count.py"]})
     sandbox.sync({"count.py": COUNTER})
     sandbox.wait_app()
+    assert "line 20" in sandbox.logs(follow=True, stream="stdout")
     return sandbox
 
 

@@ -28,7 +28,7 @@ _HASHES = "cd /workspace && find . -type f -print0 | LC_ALL=C sort -z | xargs -0
 
 
 def expected(root: Path) -> str:
-    files = sorted(os.fsencode(f"./{file}") for file in scan(root).entries)
+    files = sorted(os.fsencode(f"./{path}") for path, entry in scan(root).entries.items() if entry.type == "file")
     return "".join(
         f"{hashlib.sha256((root / os.fsdecode(file)).read_bytes()).hexdigest()}  {os.fsdecode(file)}\n" for file in files
     )
@@ -114,7 +114,7 @@ def absolute_link(info: tarfile.TarInfo) -> None:
 
 
 def link_outside(info: tarfile.TarInfo) -> None:
-    info.type, info.linkname = tarfile.SYMTYPE, "../.agent/manifest"
+    info.type, info.linkname = tarfile.SYMTYPE, "../../.agent/manifest"
 
 
 @pytest.mark.parametrize("make", [hard_link, device, fifo, absolute_link, link_outside])

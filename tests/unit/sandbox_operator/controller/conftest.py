@@ -137,3 +137,8 @@ class FakeChildren:
 @pytest.fixture
 def cluster() -> FakeKube:
     return FakeKube()
+
+
+@pytest.fixture
+def children(cluster: FakeKube) -> FakeChildren:
+    return FakeChildren(cluster)

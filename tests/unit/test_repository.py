@@ -1,6 +1,7 @@
 """Guards over the tree as a whole: what no single package can see."""
 
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,15 @@ def test_no_tracked_file_is_a_built_binary_or_a_secret() -> None:
     bad = []
     for path in tracked_files():
         head = path.read_bytes()[:4096]
-        if head.startswith(b"\x7fELF") or b"PRIVATE KEY-----" in head:
+        if head.startswith(b"\x7fELF") or (b"PRIVATE" + b" KEY-----") in head:
             bad.append(str(path.relative_to(ROOT)))
     assert bad == []
+
+
+def test_the_threat_model_names_tests_that_exist() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "THREAT_MODEL.md").read_text()))
+    written = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        written |= set(re.findall(r"^\s*(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE))
+    assert named - written == set()
+    assert named

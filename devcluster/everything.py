@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def _prepare(state: State) -> None:
-    """What needs no cluster. Nothing is decided here: each step is looked at again by whoever needs its result, and fails there."""
+    """What needs no cluster. A failure is only told: whoever needs the result tries again, and fails there."""
     _attempt("the browser", lambda: packages.ensure(BROWSER_PACKAGES))
     for image in IMAGES:
         _attempt(f"image {image.name}", lambda image=image: build(image, BuildOptions(), state.logs / "images.log"))  # type: ignore[misc]

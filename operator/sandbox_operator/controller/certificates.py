@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -48,8 +49,8 @@ class Serving:
         return {name: base64.b64encode(value).decode() for name, value in parts.items()}
 
 
-def renewed(hosts: Sequence[str], previous: Serving | None, now: datetime) -> Serving:
-    """A new certificate for ``hosts``; the newest authority of ``previous`` stays trusted beside the new one."""
+def renewed(hosts: Sequence[str], trusted_before: bytes, now: datetime) -> Serving:
+    """A new certificate for ``hosts``; the newest authority of ``trusted_before`` (PEM) stays trusted beside the new one."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"sandbox-apiserver-ca@{int(now.timestamp())}")])
     authority = (
@@ -71,8 +72,8 @@ def renewed(hosts: Sequence[str], previous: Serving | None, now: datetime) -> Se
         .sign(authority_key, hashes.SHA256())
     )
     trusted = _pem(authority)
-    if previous is not None and is_readable(previous):
-        trusted += _pem(x509.load_pem_x509_certificates(previous.authorities)[0])
+    with contextlib.suppress(ValueError, IndexError):
+        trusted += _pem(x509.load_pem_x509_certificates(trusted_before)[0])
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return Serving(_pem(certificate), private, trusted)
 

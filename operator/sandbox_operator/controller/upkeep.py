@@ -56,7 +56,8 @@ class Upkeep:
         present = Serving.from_data((secret or {}).get("data") or {})
         if present is not None and certificates.is_usable(present, self._hosts, now):
             return await self._publish(present.authorities)
-        renewed = certificates.renewed(self._hosts, present, now)
+        # what is trusted now is what is served now, also when the Secret was lost
+        renewed = certificates.renewed(self._hosts, await self._bundle(), now)
         # first the trust, then the certificate: whichever is served meanwhile is trusted
         published = await self._publish(renewed.authorities)
         await self._apply_secret(TLS_SECRET, renewed.data(), "kubernetes.io/tls")
@@ -93,6 +94,13 @@ class Upkeep:
             "data": {_KEYS: content},
         }
         await self._kube.apply(resources.CONFIG_MAPS, body, self._namespace)
+
+    async def _bundle(self) -> bytes:
+        try:
+            spec = (await self._kube.get(resources.API_SERVICES, API_SERVICE))["spec"]
+        except errors.NotFound:
+            return b""
+        return base64.b64decode(spec.get("caBundle") or "")
 
     async def _publish(self, authorities: bytes) -> bool:
         bundle = base64.b64encode(authorities).decode()

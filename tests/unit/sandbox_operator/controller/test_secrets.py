@@ -86,32 +86,32 @@ def test_tokens_are_not_repeated() -> None:
 
 
 def test_the_serving_certificate_is_trusted_by_its_bundle(tmp_path: Path) -> None:
-    made = certificates.renewed(HOSTS, None, NOW)
+    made = certificates.renewed(HOSTS, b"", NOW)
     assert certificates.is_usable(made, HOSTS, NOW)
     handshake((made.certificate, made.key), made.authorities, HOSTS[0], tmp_path)
 
 
 def test_old_and_new_certificate_are_both_trusted_while_a_rotation_is_under_way(tmp_path: Path) -> None:
-    old = certificates.renewed(HOSTS, None, NOW)
-    new = certificates.renewed(HOSTS, old, NOW)
+    old = certificates.renewed(HOSTS, b"", NOW)
+    new = certificates.renewed(HOSTS, old.authorities, NOW)
     handshake((old.certificate, old.key), new.authorities, HOSTS[0], tmp_path)
     handshake((new.certificate, new.key), new.authorities, HOSTS[0], tmp_path)
-    third = certificates.renewed(HOSTS, new, NOW)
+    third = certificates.renewed(HOSTS, new.authorities, NOW)
     assert len(x509.load_pem_x509_certificates(third.authorities)) == 2
 
 
 def test_a_serving_certificate_is_renewed_in_time_and_for_its_hosts() -> None:
-    made = certificates.renewed(HOSTS, None, NOW)
+    made = certificates.renewed(HOSTS, b"", NOW)
     assert not certificates.is_usable(made, HOSTS, NOW + timedelta(days=250))
     assert not certificates.is_usable(made, ("other",), NOW)
-    foreign = certificates.renewed(HOSTS, None, NOW)
+    foreign = certificates.renewed(HOSTS, b"", NOW)
     assert not certificates.is_usable(Serving(made.certificate, made.key, foreign.authorities), HOSTS, NOW)
     assert not certificates.is_usable(Serving(made.certificate, foreign.key, made.authorities), HOSTS, NOW)
     assert not certificates.is_usable(Serving(b"x", b"y", b"z"), HOSTS, NOW)
 
 
 def test_a_serving_secret_survives_its_encoding() -> None:
-    made = certificates.renewed(HOSTS, None, NOW)
+    made = certificates.renewed(HOSTS, b"", NOW)
     read_back = Serving.from_data(made.data())
     assert read_back is not None
     assert certificates.is_usable(read_back, HOSTS, NOW)

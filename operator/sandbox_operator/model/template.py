@@ -88,6 +88,7 @@ class TemplateSpec(Record, frozen=True, kw_only=True):
     agent_image: str
     egress: Egress = Egress()
     runtime_class_name: str | None = None
+    host_users: bool = False
     limits: Limits = Limits()
     resources: tuple[TemplateResource, ...]
     data_plane: dict[str, DataPlaneEndpoint] = field(default_factory=dict)

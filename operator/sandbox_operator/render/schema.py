@@ -54,6 +54,7 @@ def schema(spec: EffectiveSpec, template: TemplateSpec, runtime: Runtime) -> dic
                 "runner": f"{runtime.runner_namespace}/{runtime.runner_name}",
                 "agentImage": template.agent_image,
                 "runtimeClassName": template.runtime_class_name or "",
+                "hostUsers": template.host_users,
                 "app": _literal(_app(spec)),
                 "limits": _literal(_limits(template)),
                 "pids": template.limits.pids,

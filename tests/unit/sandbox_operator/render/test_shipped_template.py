@@ -180,6 +180,7 @@ def test_storage_class_and_runtime_class_are_left_to_the_cluster_unless_named() 
     plain = rendered()
     assert "storageClassName" not in plain["PersistentVolumeClaim/workspace"]["spec"]
     assert pod(plain)["runtimeClassName"] is None
+    assert pod(rendered(hostUsers=True))["hostUsers"] is True
     named = rendered({"storage": {"storageClassName": "fast", "size": "2Gi"}}, runtimeClassName="gvisor")
     assert named["PersistentVolumeClaim/workspace"]["spec"]["storageClassName"] == "fast"
     assert named["ResourceQuota/limits"]["spec"]["hard"]["requests.storage"] == "2Gi"

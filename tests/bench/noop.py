@@ -70,7 +70,8 @@ def _objects(stage: Stage, image: str, certificate: str, key: str) -> list[Mappi
         "name": "noop",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", "/code/noop_server.py"],
+        # like this the image's working directory, where the operator's libraries are, is on the path
+        "command": ["python3", "-c", "import runpy; runpy.run_path('/code/noop_server.py', run_name='__main__')"],
         "ports": [{"containerPort": 8443}],
         "readinessProbe": {"httpGet": {"scheme": "HTTPS", "path": "/healthz", "port": 8443}, "periodSeconds": 1},
         "volumeMounts": [{"name": "code", "mountPath": "/code"}, {"name": "tls", "mountPath": "/tls"}],

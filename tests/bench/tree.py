@@ -22,7 +22,7 @@ import sys, tarfile
 sys.path.insert(0, "/opt/runner")
 from backports import zstd
 with zstd.open(sys.stdin.buffer) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
-    tar.extractall("/data/tree/by-exec", filter="tar")
+    tar.extractall("/data/tree/by-exec")
 """
 
 

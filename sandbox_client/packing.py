@@ -7,10 +7,7 @@ import base64
 import contextlib
 import gzip
 import importlib
-import io
 import json
-import os
-import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager
@@ -19,10 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
+from sandbox_client import archive
 from sandbox_client.api import Query
+from sandbox_client.archive import Source
 from sandbox_client.changes import Changes, fits_url
 from sandbox_client.errors import LocalFileError
-from sandbox_protocol.wire import JSON, TAR, ManifestEntry, RestartMode, SyncMode
+from sandbox_protocol.wire import JSON, TAR, RestartMode, SyncMode
 
 JSON_BYTES = 256 * 1024
 """Up to here JSON costs less than a tar: no temporary file, no compressor to load, and people can read it on the way."""
@@ -44,10 +43,6 @@ class Body:
     query: Query
     open: Callable[[], bytes | AsyncIterator[bytes]]
     close: Callable[[], None] = lambda: None
-
-
-Source = Path | Mapping[str, bytes]
-"""Where the content of an entry is: below a folder, or in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +91,8 @@ def _archive(changes: Changes, source: Source, compressor: tuple[str, _Compresso
     name, compress = compressor
     spool = cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))  # noqa: SIM115 - closed by Body.close
     try:
-        with compress(spool) as out, tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-            for entry in changes.write:
-                _add(tar, entry, source)
+        with compress(spool) as out:
+            archive.write(changes.write, source, out)
     except BaseException:
         spool.close()
         raise
@@ -124,29 +118,6 @@ def _content(source: Source, path: str) -> bytes:
         return (source / path).read_bytes()
     except OSError as error:
         raise LocalFileError(f"cannot read {source / path}: {error.strerror}") from error
-
-
-def _add(tar: tarfile.TarFile, entry: ManifestEntry, source: Source) -> None:
-    info = tarfile.TarInfo(entry.path)
-    info.mode = entry.mode
-    if not isinstance(source, Path):
-        info.size = len(source[entry.path])
-        tar.addfile(info, io.BytesIO(source[entry.path]))
-    elif entry.type == "symlink":
-        info.type, info.linkname = tarfile.SYMTYPE, str((source / entry.path).readlink())
-        tar.addfile(info)
-    else:
-        _add_file(tar, info, source / entry.path)
-
-
-def _add_file(tar: tarfile.TarFile, info: tarfile.TarInfo, file: Path) -> None:
-    """The size is read from the open file: a file that shrinks while it is read must not shift what follows it."""
-    try:
-        with file.open("rb") as content:
-            info.size = os.fstat(content.fileno()).st_size
-            tar.addfile(info, content)
-    except OSError as error:
-        raise LocalFileError(f"cannot read {file}: {error.strerror or 'it changed while it was read'}; sync again") from error
 
 
 def _compressor() -> tuple[str, _Compressor]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sandbox_client import changes, packing, tree
 from sandbox_client.api import Api, Request
+from sandbox_client.archive import Source
 from sandbox_client.errors import Stale
 from sandbox_client.records import Manifest
 from sandbox_protocol.wire import RestartMode, SyncMode, SyncResult
@@ -65,7 +66,7 @@ async def _send_all(api: Api, url_path: str, difference: changes.Changes, root: 
     return replace(total, unchanged=difference.unchanged)
 
 
-async def _send(api: Api, url_path: str, wanted: changes.Changes, source: packing.Source, options: Options) -> SyncResult:
+async def _send(api: Api, url_path: str, wanted: changes.Changes, source: Source, options: Options) -> SyncResult:
     body = await asyncio.to_thread(packing.pack, wanted, source, packing.Form(options.mode, options.restart))
     try:
         headers = dict(body.headers)

@@ -19,6 +19,9 @@ EXECUTABLE, PLAIN = 0o755, 0o644
 """As in git: who may read a file on the developer's machine says nothing about the pod, whether it is a program does."""
 
 
+_PIECE = 1024 * 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Tree:
     """Entries by path, in sorted order, and the rules that left others out."""
@@ -33,7 +36,7 @@ def scan(root: Path) -> Tree:
     if not root.is_dir():
         raise LocalFileError(f"{root} is not a folder")
     ignore = _rules(root)
-    found = sorted(_walk(root, "", ignore), key=lambda item: item.path)
+    found = sorted(_walk(str(root), "", ignore), key=lambda item: item.path)
     return Tree(root, {entry.path: entry for entry in found}, ignore)
 
 
@@ -52,7 +55,7 @@ def _rules(root: Path) -> Ignore:
         raise LocalFileError(f"cannot read {root / FILE}: {error.strerror}") from error
 
 
-def _walk(folder: Path, prefix: str, ignore: Ignore) -> Iterator[ManifestEntry]:
+def _walk(folder: str, prefix: str, ignore: Ignore) -> Iterator[ManifestEntry]:
     try:
         with os.scandir(folder) as listing:
             items = list(listing)
@@ -62,19 +65,23 @@ def _walk(folder: Path, prefix: str, ignore: Ignore) -> Iterator[ManifestEntry]:
             if ignore.ignores(path, directory=directory):
                 continue
             if directory:
-                yield from _walk(folder / item.name, f"{path}/", ignore)
+                yield from _walk(item.path, f"{path}/", ignore)
             elif item.is_symlink():
                 target = os.fsencode(Path(item.path).readlink())
                 yield ManifestEntry(path, "symlink", len(target), 0o777, hashlib.sha256(target).hexdigest())
             elif item.is_file(follow_symlinks=False):
-                yield _file(path, folder / item.name)
+                yield _file(path, item.path)
             # sockets, FIFOs and devices are run-time things of this machine: nothing to send
     except OSError as error:
         raise LocalFileError(f"cannot read {error.filename or folder}: {error.strerror}") from error
 
 
-def _file(path: str, file: Path) -> ManifestEntry:
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256")
-        stat = os.fstat(content.fileno())
-    return ManifestEntry(path, "file", stat.st_size, EXECUTABLE if stat.st_mode & 0o100 else PLAIN, digest.hexdigest())
+def _file(path: str, file: str) -> ManifestEntry:
+    digest = hashlib.sha256()
+    size = 0
+    with open(file, "rb", buffering=0) as content:  # noqa: PTH123 - thousands of times; a Path costs as much as the read
+        while piece := content.read(_PIECE):
+            digest.update(piece)
+            size += len(piece)
+        mode = os.fstat(content.fileno()).st_mode
+    return ManifestEntry(path, "file", size, EXECUTABLE if mode & 0o100 else PLAIN, digest.hexdigest())

@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 UV_VERSION := 0.13.9
+# uv for its speed, but with the machine's own certificates and the package index that pip is set to
+UV = index=$$(.venv/bin/pip config get global.index-url 2>/dev/null || true); .venv/bin/uv --system-certs $${index:+--default-index $$index}
 # Test runs end with the runner's own closing line; PYTEST_ARGS narrows them, e.g. PYTEST_ARGS='-k sync'
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 
@@ -18,8 +20,8 @@ help: ## this list
 	@python3 -c 'import ensurepip' 2>/dev/null || { echo "    installing the distribution's python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv; }
 	@[ -x $(PY) ] || python3 -m venv .venv
 	@.venv/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
-	@.venv/bin/uv pip sync -q --python $(PY) --require-hashes requirements/dev.txt
-	@.venv/bin/uv pip install -q --python $(PY) --no-deps -e .
+	@$(UV) pip sync -q --python $(PY) --require-hashes requirements/dev.txt
+	@$(UV) pip install -q --python $(PY) --no-deps -e .
 	@touch $@
 
 demo: up ## everything from nothing: a cluster, the operator, a real app, an edit seen in a real browser

@@ -7,6 +7,7 @@ import functools
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
 from playwright.async_api import Error as BrowserError
 
@@ -19,7 +20,7 @@ from sandbox_client import SandboxError
 NAMESPACE = "demo"
 
 NEXT = """
-Preview of the shop (yours alone, for an hour; a new one: kubectl sandbox preview shop):
+Preview of the shop (for {minutes} minutes; a new one: kubectl sandbox preview shop):
   {url}
 Pictures: {pictures}
 
@@ -41,7 +42,7 @@ def main() -> int:
     try:
         with report.step(f"a user who may edit in namespace {NAMESPACE!r}, and nothing else"):
             demo_user = user.make(state, NAMESPACE)
-        url = asyncio.run(story.run(demo_user, REPOSITORY / "examples", folder, functools.partial(report.explain, state)))
+        preview = asyncio.run(story.run(demo_user, REPOSITORY / "examples", folder, functools.partial(report.explain, state)))
     except (SandboxError, KubectlError, PackagesMissingError, BrowserError, AssertionError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
@@ -51,7 +52,8 @@ def main() -> int:
     report.line(f"  {time.monotonic() - begin:6.2f} s  in all")
     report.line(
         NEXT.format(
-            url=url,
+            url=preview.url,
+            minutes=round((preview.expires - datetime.now(UTC)).total_seconds() / 60),
             pictures=folder,
             kubeconfig=demo_user.kubeconfig,
             venv=REPOSITORY / ".venv" / "bin",

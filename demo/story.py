@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Page, expect
 from demo import report
 from demo.browser import chromium
 from demo.user import DemoUser
-from sandbox_client import Client, Sandbox
+from sandbox_client import Client, Preview, Sandbox
 
 INSTALL_SECONDS = 300.0
 LOG_LINES = 8
@@ -39,8 +39,8 @@ class Stage:
         return cls(user, folder, folder)
 
 
-async def play(stage: Stage, shop: Sandbox, board: Sandbox) -> str:
-    """The whole demo; returns the preview URL of the shop to keep."""
+async def play(stage: Stage, shop: Sandbox, board: Sandbox) -> Preview:
+    """The whole demo; returns a preview of the shop to keep."""
     with report.step("kubectl apply, two SandboxRunners ready"):
         for name in ("shop", "board"):
             await asyncio.to_thread(stage.user.apply, stage.apps / name / "runner.yaml")
@@ -58,7 +58,7 @@ async def play(stage: Stage, shop: Sandbox, board: Sandbox) -> str:
         with report.step("board installed and started (pip, aiohttp)"):
             await board.wait_app(timeout=INSTALL_SECONDS)
         await _see_board(stage, browser, board)
-    return (await shop.preview()).url
+    return await shop.preview()
 
 
 async def _installed(sandbox: Sandbox) -> None:
@@ -122,7 +122,7 @@ async def _see_board(stage: Stage, browser: Browser, board: Sandbox) -> None:
     await page.screenshot(path=stage.pictures / "board.png")
 
 
-async def run(user: DemoUser, examples: Path, folder: Path, on_failure: report.Explain) -> str:
+async def run(user: DemoUser, examples: Path, folder: Path, on_failure: report.Explain) -> Preview:
     """Plays it with a client of the user; when a step fails, explains both runners first."""
     stage = Stage.prepare(user, examples, folder)
     async with Client.from_kubeconfig(user.kubeconfig) as client:

@@ -31,8 +31,9 @@ def deployment_lacks(
 
 
 def newest_warnings(events: Sequence[Object]) -> dict[str, str]:
-    """Pod name → message of the last Warning event about it."""
-    about_pods = [event for event in events if event["type"] == "Warning" and event["involvedObject"]["kind"] == "Pod"]
+    """Pod name → message of the last Warning event about it, failed probes aside: the pod's own state says as much."""
+    warnings = [event for event in events if event["type"] == "Warning" and event.get("reason") != "Unhealthy"]
+    about_pods = [event for event in warnings if event["involvedObject"]["kind"] == "Pod"]
     about_pods.sort(
         key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
     )

@@ -94,6 +94,7 @@ def test_the_newest_warning_explains_a_pod_that_only_starts() -> None:
         event("p", "first", "2026-01-01T00:00:01Z"),
         event("p", "normal", "2026-01-01T00:00:03Z", sort="Normal"),
         event("p", "of a node", "2026-01-01T00:00:03Z", kind="Node"),
+        {**event("p", "a probe failed", "2026-01-01T00:00:03Z"), "reason": "Unhealthy"},
     ]
     assert newest_warnings(events) == {"p": "second"}
     waiting = pod({"waiting": {"reason": "ContainerCreating"}}, name="p")

@@ -264,9 +264,10 @@ class Workspace:
             if isinstance(error, RefusedError):
                 raise refusal([error.cause], 1) from error
             if isinstance(error, OSError) and error.errno in _MOVED:
-                message = (
-                    f"the app changed {paths.shown(str(error.filename))} while it was written. Nothing was changed; try again."
-                )
+                # the kernel names our staged file; a person knows the entry it was to become
+                entries = {put.slot: put.entry.path for put in commit.put}
+                moved = paths.shown(entries.get(str(error.filename), str(error.filename)))
+                message = f"the app changed {moved} while it was written. Nothing was changed; try again."
                 raise StatusError(409, message, retry_after=1) from error
             raise
         self._step("done")

@@ -301,6 +301,7 @@ def test_a_directory_that_the_app_removes_meanwhile_is_a_conflict_and_the_tree_p
     workspace = make(step=remove)
     workspace.sync({"a": "1", "d/b": "1"})
     error = refused(409, lambda: workspace.sync({"a": "2", "d/b": "2"}))
+    assert "the app changed d/b" in error.message
     assert error.retry_after
     assert workspace.contents() == {"a": "1"}
     assert workspace.staged() == []

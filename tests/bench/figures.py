@@ -54,6 +54,6 @@ def table(figures: Sequence[Figure]) -> str:
     for figure in figures:
         ours, against = figure.ours, figure.against
         goal = "" if figure.goal is None else f"≤ {figure.goal:.2f}"
-        other = f"{against.what} {against.p50:.2f} {against.unit}"
+        other = f"{against.what.replace('|', chr(92) + '|')} {against.p50:.2f} {against.unit}"
         lines.append(f"| {figure.name} | {ours.p50:.2f} {ours.unit} | {other} | {figure.ratio:.2f} | {goal} |")
     return "\n".join(lines)

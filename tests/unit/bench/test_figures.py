@@ -26,3 +26,8 @@ def test_a_figure_says_whether_its_goal_is_met() -> None:
 def test_the_table_has_a_row_for_each_figure() -> None:
     figure = Figure("one file", Series("sync", (3.0,), "ms"), Series("no-op", (2.0,), "ms"), goal=1.5)
     assert table([figure]).splitlines()[2:] == ["| one file | 3.00 ms | no-op 2.00 ms | 1.50 | ≤ 1.50 |"]
+
+
+def test_a_pipe_in_a_name_does_not_end_its_cell() -> None:
+    figure = Figure("tree", Series("sync", (1.0,), "s"), Series("tar | zstd", (1.0,), "s"))
+    assert "| tar \\| zstd 1.00 s |" in table([figure])

@@ -23,6 +23,8 @@ NODE_LOCKS = {
     "package-lock.json": ("npm", "install", "--no-audit", "--no-fund"),
 }
 _NPM_INSTALL = NODE_LOCKS["package-lock.json"]
+_NODE_DEPENDENCIES = ("dependencies", "devDependencies", "optionalDependencies", "peerDependencies", "workspaces")
+_NODE_SUFFIXES = (".js", ".mjs", ".cjs", ".ts", ".json")
 _PYTHON_ENTRIES = ("app.py", "main.py", "server.py")
 _PYTHON = ".venv/bin/python"
 _MAKE_VENV = f"test -x {_PYTHON} || python3 -m venv .venv; exec {_PYTHON} -m pip install --disable-pip-version-check "
@@ -101,7 +103,8 @@ def _node(read: Reader, port: int, install: Install | None) -> Plan:
         extra = ["--", "--hostname", "0.0.0.0", "--port", str(port)]  # noqa: S104 - in its pod
     else:
         extra = []
-    return Plan(("npm", "run", name, *extra), install)
+    unwatched = program == "node" and not any(word.startswith("--watch") for word in words)
+    return Plan(("npm", "run", name, *extra), install, _NODE_SUFFIXES if unwatched else ())
 
 
 def _package(read: Reader) -> dict[str, Any]:
@@ -116,11 +119,19 @@ def _package(read: Reader) -> dict[str, Any]:
 
 def _node_install(read: Reader) -> Install | None:
     package = read("package.json")
-    if package is None:
+    if package is None or not _depends(package):  # npm would leave no node_modules to tell that it was done
         return None
     lock = next((name for name in NODE_LOCKS if read(name) is not None), None)
     command = NODE_LOCKS[lock] if lock else _NPM_INSTALL
     return Install(command, _digest(command, package, read(lock) if lock else b"", read(".npmrc")), "node_modules")
+
+
+def _depends(package: bytes) -> bool:
+    try:
+        parsed = json.loads(package)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(parsed, dict) and any(parsed.get(field) for field in _NODE_DEPENDENCIES)
 
 
 def _python_install(read: Reader) -> Install | None:

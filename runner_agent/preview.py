@@ -23,7 +23,9 @@ RELOAD_SECONDS = 1
 LAST_LINES = 10
 _OWN_PORTS = frozenset({names.CONTROL_PORT, names.LAUNCHER_PORT, names.PREVIEW_PORT})
 _UNPRIVILEGED = 1024
-_HEADER_BYTES = 200
+_LINE_CHARACTERS = 200
+_PAGE_BYTES = 4096
+"""It comes again every second, for as long as an install takes."""
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -53,18 +55,19 @@ class Preview:
         except StatusError as error:
             return _status(request, error)
         return Forward(
-            ("127.0.0.1", port),
+            (self._supervisor.app_host if port == self._settings.app.port else "127.0.0.1", port),
             rewritten(request, port),
             _response,
             lambda why: self._waiting(request, port, why),
         )
 
     def _port(self, request: Head) -> int:
-        given = request.get(PORT_HEADER)
-        if given is None:
+        values = list(request.all(PORT_HEADER))
+        if not values:
             return self._settings.app.port
-        if not given.isdigit() or len(given) > 5 or not _UNPRIVILEGED <= int(given) <= 65535:
-            raise StatusError(400, f"a port between {_UNPRIVILEGED} and 65535 is needed")
+        given = values[0]
+        if len(values) > 1 or not given.isdigit() or len(given) > 5 or not _UNPRIVILEGED <= int(given) <= 65535:
+            raise StatusError(400, f"one port between {_UNPRIVILEGED} and 65535 is needed")
         if int(given) in _OWN_PORTS:
             raise StatusError(403, f"port {int(given)} belongs to the runner's agent")
         return int(given)
@@ -79,10 +82,8 @@ class Preview:
             title, message = f"Nothing answers on port {port}", why
         if b"text/html" not in (request.get(b"accept") or b""):
             return _status(request, StatusError(503, f"{title}: {message}", retry_after=RELOAD_SECONDS))
-        lines = "\n".join(line[:_HEADER_BYTES] for line in self._logbook.last_lines(LAST_LINES))
-        pre = f"<pre>{html.escape(lines)}</pre>" if lines else ""
-        page = _PAGE.format(seconds=RELOAD_SECONDS, title=html.escape(title), message=html.escape(message), lines=pre)
-        return _reply(request, 503, b"text/html; charset=utf-8", page.encode(), retry=True)
+        lines = [line[:_LINE_CHARACTERS] for line in self._logbook.last_lines(LAST_LINES)]
+        return _reply(request, 503, b"text/html; charset=utf-8", _page(title, message, lines), retry=True)
 
 
 async def start_preview(settings: Settings, supervisor: Supervisor, logbook: LogBook, activity: Activity) -> PreviewServer:
@@ -132,6 +133,14 @@ def _response(head: Head) -> bytes:
 def _upgrade(head: Head) -> list[tuple[bytes, bytes]]:
     protocol = head.upgrade
     return [(b"Connection", b"Upgrade"), (b"Upgrade", protocol)] if protocol else []
+
+
+def _page(title: str, message: str, lines: list[str]) -> bytes:
+    """At most _PAGE_BYTES: the oldest lines give way."""
+    pre = f"<pre>{html.escape(chr(10).join(lines))}</pre>" if lines else ""
+    words = {"title": html.escape(title), "message": html.escape(message[:300])}
+    page = _PAGE.format(seconds=RELOAD_SECONDS, lines=pre, **words).encode()
+    return page if len(page) <= _PAGE_BYTES or not lines else _page(title, message, lines[1:])
 
 
 def _title(reason: str) -> str:

@@ -73,6 +73,8 @@ class Supervisor:
         self._run: Run | None = None
         self._restarts = 0
         self._ready = False
+        self.app_host = probe.HOSTS[0]
+        """Loopback address where the app answered last."""
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()  # files came, or the launcher
         self._again = asyncio.Event()  # run anew, from the beginning
@@ -218,14 +220,16 @@ class Supervisor:
             self._tell_waiters()
             await self._again.wait()
             return None
-        if adopted is not None and adopted.label == "app":
+        install = self._plan.install
+        installed = install is None or await asyncio.to_thread(self._installed, install)
+        if adopted is not None and adopted.label == "app" and installed:
             self._run = adopted
         else:
             if adopted is not None:
                 await self._stop(adopted)
             self._logbook.begin_run()
-            if self._plan.install is not None and not await asyncio.to_thread(self._installed, self._plan.install):
-                ended, gone_on = await self._install(self._plan.install)
+            if install is not None and not installed:
+                ended, gone_on = await self._install(install)
                 if not gone_on:
                     return ended
             self._logbook.system("$ " + " ".join(self._plan.command))
@@ -291,7 +295,9 @@ class Supervisor:
         """Quickly while it starts, as somebody waits for it; then slowly, only to notice that it stopped answering."""
         delay = 0.05
         while True:
-            answers = await probe.answers(self._settings.app.port)
+            host = await probe.answering_host(self._settings.app.port)
+            answers = host is not None
+            self.app_host = host or self.app_host
             if answers != self._ready or (answers and self._now.state == "Starting"):
                 self._ready = answers
                 if answers:

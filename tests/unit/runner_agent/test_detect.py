@@ -11,7 +11,7 @@ def plan(files: dict[str, str], command: list[str] | None = None) -> Plan:
 
 
 def package(**scripts: str) -> str:
-    return json.dumps({"scripts": scripts})
+    return json.dumps({"scripts": scripts, "dependencies": {"left-pad": "1"}})
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_tree_without_a_command_says_what_would_help(files: dict[str, str], wo
 
 
 def test_a_given_command_wins_and_keeps_the_install() -> None:
-    found = plan({"package.json": "{}"}, ["node", "x.js"])
+    found = plan({"package.json": package()}, ["node", "x.js"])
     assert found.command == ("node", "x.js")
     assert found.install is not None
     assert found.install.folder == "node_modules"
@@ -72,6 +72,18 @@ def test_an_install_is_due_again_when_manifest_or_lock_change() -> None:
     base = {"package.json": package(dev="vite"), "package-lock.json": "1"}
     assert digest(base) == digest({**base, "src.js": "x"})
     assert len({digest(base), digest({**base, "package-lock.json": "2"}), digest({**base, ".npmrc": "x"})}) == 3
+
+
+@pytest.mark.parametrize("manifest", ["{}", '{"dependencies": {}}', '{"scripts": {"dev": "vite"}}'])
+def test_a_package_without_dependencies_needs_no_install(manifest: str) -> None:
+    assert plan({"package.json": manifest}, ["node", "x.js"]).install is None
+
+
+@pytest.mark.parametrize(
+    ("script", "restarts"), [("node server.js", True), ("node --watch server.js", False), ("nodemon server.js", False)]
+)
+def test_plain_node_is_restarted_for_its_sources(script: str, restarts: bool) -> None:
+    assert plan({"package.json": package(start=script)}).triggered_by(["lib/server.js"]) is restarts
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,21 @@ async def test_ports_that_are_not_the_apps_are_refused(scene: Scene, port: str, 
     assert decision.response.startswith(b"HTTP/1.1 %d" % code)
 
 
+async def test_two_ports_are_refused(scene: Scene) -> None:
+    decision = await scene.preview(request("X-Sandbox-Port: 8000", "X-Sandbox-Port: 9000"), "")
+    assert isinstance(decision, Reply)
+    assert decision.response.startswith(b"HTTP/1.1 400")
+
+
+async def test_the_waiting_page_stays_small_whatever_the_app_prints(scene: Scene) -> None:
+    scene.logbook.write("stdout", (b"<" * 500 + b"\n") * 20 + b"the last line\n")
+    decision = await scene.preview(request("Accept: text/html"), "")
+    assert isinstance(decision, Forward)
+    page = decision.unavailable("refused").response.partition(b"\r\n\r\n")[2]
+    assert len(page) <= 4096
+    assert b"the last line" in page
+
+
 async def test_another_port_of_the_app_is_reached(scene: Scene) -> None:
     decision = await scene.preview(request("X-Sandbox-Port: 8000"), "")
     assert isinstance(decision, Forward)

@@ -22,6 +22,12 @@ import http.server, os
 address = "127.0.0.1", int(os.environ["PORT"])
 http.server.HTTPServer(address, http.server.SimpleHTTPRequestHandler).serve_forever()
 """
+SERVE_IPV6 = (
+    f"import http.server, socket\nhttp.server.HTTPServer.address_family = socket.AF_INET6\n{SERVE.replace('127.0.0.1', '::1')}"
+)
+HAS_IPV6_LOOPBACK = (
+    Path("/proc/net/if_inet6").exists() and "00000000000000000000000000000001" in Path("/proc/net/if_inet6").read_text()
+)
 
 
 class FakeWorkspace:
@@ -108,6 +114,14 @@ async def test_ready_means_an_answer_on_the_port(pods: Callable[..., Pod]) -> No
     await pod.until(lambda: pod.supervisor.ready)
     assert pod.state() == "Running"
     assert pod.supervisor.readiness() == (True, "")
+
+
+@pytest.mark.skipif(not HAS_IPV6_LOOPBACK, reason="this machine has no ::1")
+async def test_an_app_on_the_ipv6_loopback_is_found(pods: Callable[..., Pod]) -> None:
+    pod = pods(sys.executable, "-c", SERVE_IPV6)
+    await pod.start()
+    await pod.until(lambda: pod.supervisor.ready)
+    assert pod.supervisor.app_host == "::1"
 
 
 async def test_a_crash_is_told_with_its_last_lines_and_tried_again(pods: Callable[..., Pod]) -> None:
@@ -227,6 +241,27 @@ async def test_an_app_outlives_its_agent(pods: Callable[..., Pod]) -> None:
         await pod.until(lambda: successor.process_json()["state"] == "Starting")
         assert successor.process_json()["pid"] == pid
         await pod.until(lambda: successor.process_json()["pid"] == pid)
+    finally:
+        await successor.close()
+
+
+async def test_an_app_whose_dependencies_changed_unseen_is_not_kept(pods: Callable[..., Pod]) -> None:
+    pod = pods("sleep", "60")
+    await pod.start()
+    await pod.until(lambda: pod.supervisor.process_json()["pid"] is not None)
+    port = pod.supervisor.link.port
+    await pod.supervisor.close()  # as if killed between a sync and the restart it asked for
+    (pod.settings.tree / "requirements.txt").write_text("")
+    (pod.settings.tree / ".venv" / "bin").mkdir(parents=True)
+    python = pod.settings.tree / ".venv" / "bin" / "python"
+    python.write_text("#!/bin/sh\necho installing $*\n")
+    python.chmod(0o755)
+    logbook = LogBook()
+    successor = Supervisor(replace(pod.settings, launcher_port=port), pod.workspace, logbook)
+    await successor.start()
+    try:
+        await pod.until(lambda: "installing -m pip install" in "\n".join(logbook.last_lines(50)) or successor.ready)
+        await pod.until(lambda: successor.process_json()["state"] == "Starting")
     finally:
         await successor.close()
 

@@ -103,7 +103,10 @@ class Sandbox:
                     except (Unavailable, Unreachable) as error:  # the API server or our apiserver is being rolled out
                         why = str(error)
                     else:
-                        match waiting.judge_app(status):
+                        verdict = waiting.judge_app(status)
+                        if status.process.state == "AwaitingLauncher":
+                            verdict = waiting.judge_container(await self.refresh())
+                        match verdict:
                             case waiting.Ready():
                                 return status
                             case waiting.Hopeless(found):

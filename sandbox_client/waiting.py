@@ -10,11 +10,13 @@ from sandbox_client.records import Condition, RunnerStatus
 
 HOPELESS = frozenset(
     {
-        "InvalidSpec",
-        "InvalidTemplate",
+        "Rejected",
+        "SpecInvalid",
+        "TemplateInvalid",
         "TemplateNotFound",
+        "Conflict",
+        "Forbidden",
         "ApplyRefused",
-        "NotOurs",
         "EnvMissing",
         "EnvNotReadable",
         "NetworkPolicyNotEnforced",
@@ -81,6 +83,14 @@ def judge_app(status: RunnerStatus) -> Verdict:
     if status.process.ready or (app is not None and app.status == "True"):
         return Ready()
     if app is not None and app.reason in HOPELESS_APP:
+        return Hopeless(app)
+    return Waiting(_why([app] if app else [], app))
+
+
+def judge_container(runner: Mapping[str, Any]) -> Verdict:
+    """Of the app's container, while the agent has not heard of it: what keeps it from starting, only the kubelet knows."""
+    app = next((item for item in conditions(runner) if item.type == "AppReady"), None)
+    if app is not None and app.status == "False" and app.reason in HOPELESS | HOPELESS_APP:
         return Hopeless(app)
     return Waiting(_why([app] if app else [], app))
 

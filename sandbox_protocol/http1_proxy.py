@@ -333,7 +333,8 @@ class _Client(_Side):
         self._kept = forward.head if repeatable and self._request_body is not None and self._request_body.done else b""
         upstream.transport.write(forward.head)
         self._send_body()
-        self.resume()
+        if not upstream.full:  # writing may just have filled it, and it says so only once
+            self.resume()
 
     def _send_body(self) -> None:
         body, upstream = self._request_body, self._upstream
@@ -403,7 +404,8 @@ class _Client(_Side):
         if self._buffer:
             self._upstream.transport.write(bytes(self._buffer))
             self._buffer.clear()
-        self.resume()
+        if not self._upstream.full:
+            self.resume()
 
     def upstream_eof(self) -> bool:
         """True keeps our half open: the client may still be sending."""

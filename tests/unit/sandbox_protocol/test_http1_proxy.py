@@ -9,7 +9,7 @@ import pytest
 
 from sandbox_protocol import http1_proxy
 from sandbox_protocol.http1 import Head, encode_request, encode_response
-from sandbox_protocol.http1_proxy import Forward, Proxy, Reply, plain_reply
+from sandbox_protocol.http1_proxy import Forward, Proxy, Reply, _Client, _Upstream, plain_reply
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -321,3 +321,60 @@ async def test_draining_lets_the_present_answer_end(make: Make) -> None:
     go.set()
     assert (await reader.read()).endswith(b"last")
     await draining
+
+
+class Played(asyncio.Transport):
+    """Takes what is written; a ``choked`` one says at the first write that it is full, once, as event loops do."""
+
+    def __init__(self, protocol: asyncio.Protocol, *, choked: bool = False) -> None:
+        super().__init__()
+        self.protocol, self.choked, self.reading = protocol, choked, True
+        protocol.connection_made(self)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self.choked:
+            self.choked = False
+            self.protocol.pause_writing()
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def abort(self) -> None:
+        self.protocol.connection_lost(None)
+
+
+class Choking(Proxy):
+    """All its servers take no more than the first write."""
+
+    async def connect(self, address: tuple[str, int], *, fresh: bool = False) -> _Upstream:
+        upstream = _Upstream(self, address)
+        Played(upstream, choked=True)
+        return upstream
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"]
+)
+async def test_a_server_that_is_full_at_the_first_write_slows_the_client_down(answer: bytes) -> None:
+    async def route(request: Head, peer: str) -> Forward | Reply:
+        return Forward(("192.0.2.1", 80), b"head", lambda head: b"", lambda why: plain_reply(503, b"Busy", why))
+
+    proxy = Choking(route)
+    client = _Client(proxy)
+    transport = Played(client)
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n" if answer else b""
+    client.data_received(b"POST / HTTP/1.1\r\nHost: a\r\n%sContent-Length: 1000\r\n\r\n" % upgrade + b"x" * 1000)
+    assert client._task is not None
+    await client._task
+    upstream = client._upstream
+    assert upstream is not None
+    assert upstream.full
+    if answer:
+        client.from_upstream(answer)
+    assert not transport.reading
+    upstream.resume_writing()
+    assert transport.reading
+    proxy.close()

@@ -24,8 +24,8 @@ def split_token(target: bytes) -> tuple[str | None, bytes]:
             kept.append(part)
     if token is None:
         return None, target
-    # "//host" would be read as another origin by whoever follows the redirect
-    path = b"/" + path.lstrip(b"/")
+    # "//host" would be read as another origin by whoever follows the redirect, and browsers take a backslash for a slash
+    path = b"/" + path.lstrip(b"/\\")
     return token, path + b"?" + b"&".join(kept) if kept else path
 
 

@@ -13,6 +13,8 @@ from sandbox_operator.preview import session
         (b"/a?x=sandbox_token=abc", None, b"/a?x=sandbox_token=abc"),
         (b"/a", None, b"/a"),
         (b"//evil.example/?sandbox_token=abc", "abc", b"/evil.example/"),
+        (b"/\\evil.example/?sandbox_token=abc", "abc", b"/evil.example/"),
+        (b"/\\/\\evil.example/a\\b?sandbox_token=abc", "abc", b"/evil.example/a\\b"),
     ],
 )
 def test_the_token_leaves_the_url_and_the_deep_link_stays(target: bytes, token: str | None, clean: bytes) -> None:

@@ -5,7 +5,7 @@ StatusError is the one root of everything that may be answered to a caller; hand
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ _REASONS = {
     404: "NotFound",
     405: "MethodNotAllowed",
     406: "NotAcceptable",
+    408: "RequestTimeout",
     409: "Conflict",
     410: "Gone",
     412: "PreconditionFailed",
@@ -32,6 +33,11 @@ _REASONS = {
 }
 
 
+def legible(text: str) -> str:
+    """What a caller wrote, as it may stand in an answer: halves of surrogate pairs, which UTF-8 has not, are spelt out."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
     """One entry of ``details.causes``: the field (or path of an entry), a CamelCase reason, and a sentence."""
@@ -44,7 +50,7 @@ class Cause:
 class StatusError(Exception):
     """A failure that is answered as metav1.Status. ``message`` ends with the next step where a person can act."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of an answer, by their names
         self,
         code: int,
         message: str,
@@ -52,6 +58,7 @@ class StatusError(Exception):
         reason: str | None = None,
         causes: Sequence[Cause] = (),
         retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -59,11 +66,15 @@ class StatusError(Exception):
         self.reason = reason or _REASONS.get(code, "InternalError")
         self.causes = tuple(causes)
         self.retry_after = retry_after
+        self.headers = dict(headers or {})
+        """What the answer says beside its body, such as Content-Range of a 416."""
 
     def body(self) -> dict[str, Any]:
         details: dict[str, Any] = {}
         if self.causes:
-            details["causes"] = [{"field": c.field, "reason": c.reason, "message": c.message} for c in self.causes]
+            details["causes"] = [
+                {"field": legible(c.field), "reason": c.reason, "message": legible(c.message)} for c in self.causes
+            ]
         if self.retry_after is not None:
             details["retryAfterSeconds"] = self.retry_after
         status: dict[str, Any] = {
@@ -71,7 +82,7 @@ class StatusError(Exception):
             "apiVersion": "v1",
             "metadata": {},
             "status": "Failure",
-            "message": self.message,
+            "message": legible(self.message),
             "reason": self.reason,
             "code": self.code,
         }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 HEAD_BYTES = 64 * 1024
 """Of a whole head; browsers send a few kilobytes, an app with many large cookies 16."""
@@ -48,6 +49,8 @@ class Head:
     target: bytes = b""
     status: int = 0
     reason: bytes = b""
+    id: bytes = b""
+    """Of the request, across our hops; set by the proxy that met the client."""
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of a header; ``name`` in lower case."""
@@ -85,7 +88,7 @@ def head_end(buffer: bytes | bytearray, start: int = 0) -> int:
     return end + 4 if end >= 0 else -1
 
 
-def parse_request(head: bytes) -> Head:
+def parse_request(head: bytes, request_id: bytes = b"") -> Head:
     """``head`` up to and including its empty line."""
     lines = head[:-4].split(b"\r\n")
     match = _REQUEST_LINE.fullmatch(lines[0])
@@ -93,7 +96,7 @@ def parse_request(head: bytes) -> Head:
         raise ProtocolError("malformed request line")
     method, target, version = match.groups()
     headers = _headers(lines[1:])
-    request = Head(headers, int(version), method, target)
+    request = Head(headers, int(version), method, target, id=request_id)
     hosts = list(request.all(b"host"))
     if len(hosts) != 1:
         raise ProtocolError("exactly one Host header is needed")
@@ -115,17 +118,24 @@ def parse_response(head: bytes) -> Head:
 def _headers(lines: list[bytes]) -> Headers:
     if len(lines) > HEADERS:
         raise ProtocolError(f"more than {HEADERS} headers")
-    headers = []
-    for line in lines:
-        match = _HEADER.fullmatch(line)
-        if match is None:
-            raise ProtocolError("malformed header line")
-        headers.append(match.groups())
-    return tuple(headers)  # type: ignore[arg-type]
+    return tuple([_short_header(line) if len(line) <= _SHORT_BYTES else _header(line) for line in lines])
 
 
-def encode_request(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return b"".join([method, b" ", target, b" HTTP/1.1\r\n", *_lines(headers), b"\r\n"])
+def _header(line: bytes) -> tuple[bytes, bytes]:
+    match = _HEADER.fullmatch(line)
+    if match is None:
+        raise ProtocolError("malformed header line")
+    return match[1], match[2]
+
+
+_SHORT_BYTES = 128
+# The same few lines come again and again ("Accept: */*"); at most 1024 * 2 * 128 bytes in an agent of 40 MiB.
+_short_header = lru_cache(1024)(_header)
+
+
+def encode_block(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """What follows a first line: its CRLF, the headers, the empty line."""
+    return b"".join([b"\r\n", *_lines(headers), b"\r\n"])
 
 
 def encode_response(status: int, reason: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -153,13 +163,13 @@ class Body:
 
 class Sized(Body):
     def __init__(self, length: int) -> None:
-        self._left = length
+        self.left = length
         self.done = length == 0
 
     def take(self, data: bytes | memoryview) -> int:
-        count = min(self._left, len(data))
-        self._left -= count
-        self.done = self._left == 0
+        count = min(self.left, len(data))
+        self.left -= count
+        self.done = self.left == 0
         return count
 
 
@@ -172,9 +182,10 @@ class UntilClose(Body):
 
 
 class Chunked(Body):
-    """Counts through chunk headers, data and trailers, whatever pieces they arrive in."""
+    """Counts through chunk headers, data and trailers, whatever pieces they arrive in. ``trailers`` says whether any may come."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, trailers: bool = True) -> None:
+        self._trailers = trailers
         self._left = 0  # of the present chunk, its CRLF included
         self._line = bytearray()  # the unfinished line
         self._trailer = -1  # bytes of trailers so far, -1 before the last chunk
@@ -215,6 +226,8 @@ class Chunked(Body):
             self._trailer += len(line)
             if not line:
                 self.done = True
+            elif not self._trailers:
+                raise ProtocolError("a request with trailers")
             elif _HEADER.fullmatch(line) is None or self._trailer > _TRAILER_BYTES:
                 raise ProtocolError("malformed trailer")
             return
@@ -229,8 +242,14 @@ class Chunked(Body):
 
 
 def request_body(head: Head) -> Body:
-    """ProtocolError for anything that two readers could measure differently."""
+    """ProtocolError for anything that two readers could measure differently.
+
+    Trailers too, once they come: there are servers (aiohttp 3.14 on llhttp) that take them for headers of the next request on the
+    connection, which may be another client's. No browser sends any.
+    """
     body = _framed(head)
+    if isinstance(body, Chunked):
+        return Chunked(trailers=False)
     return Sized(0) if body is None else body
 
 
@@ -243,17 +262,15 @@ def response_body(head: Head, method: bytes) -> Body:
 
 
 def _framed(head: Head) -> Body | None:
-    codings = head.tokens(b"transfer-encoding")
-    lengths = list(head.all(b"content-length"))
+    lengths, codings = list(head.all(b"content-length")), list(head.all(b"transfer-encoding"))
     if codings:
         if lengths:
             raise ProtocolError("both Content-Length and Transfer-Encoding")
-        if codings != [b"chunked"] or head.version == 0:
+        # word for word: not every reader passes over an empty line or element, or joins two lines
+        if [coding.lower() for coding in codings] != [b"chunked"] or head.version == 0:
             raise ProtocolError("unsupported Transfer-Encoding")
         return Chunked()
     if not lengths:
-        if any(True for _ in head.all(b"transfer-encoding")):
-            raise ProtocolError("empty Transfer-Encoding")
         return None
     if len(lengths) > 1 or _LENGTH.fullmatch(lengths[0]) is None:
         raise ProtocolError("malformed or repeated Content-Length")

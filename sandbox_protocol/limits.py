@@ -24,6 +24,10 @@ class SyncLimits:
     """Decompressed to compressed bytes, looked at once 1 MiB came out: source code stays below 20, a bomb above 1000."""
 
 
+LOG_BYTES = 32 * 1024 * 1024
+"""Of the log that is kept on the volume (template: ``spec.limits.logBytes``): some 300,000 lines."""
+MIN_LOG_BYTES = 1024 * 1024
+
 PATH_BYTES = 1024
 """Of a relative path. PATH_MAX of Linux is 4096; the workspace's own prefix and a suffix must fit as well."""
 NAME_BYTES = 255

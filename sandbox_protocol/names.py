@@ -17,6 +17,10 @@ LABEL_RUNNER_UID = f"{GROUP}/runner-uid"
 """On the runtime namespace and on every object and pod in it: the UID of the SandboxRunner it belongs to."""
 ANNOTATION_RUNNER = f"{GROUP}/runner"
 """On the runtime namespace: ``<namespace>/<name>`` of the SandboxRunner, for people; nothing decides by it."""
+ANNOTATION_CREATOR = f"{GROUP}/created-by"
+"""On a SandboxRunner: the user who made it, by the admission policy of deploy/creators."""
+ANNOTATION_IMAGES = f"{GROUP}/images"
+"""On the runtime namespace: the images that may run there, by space. The policy sandbox-images admits pods by it."""
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 
 # Inside a runtime namespace names are fixed (design: deterministic refs).
@@ -47,3 +51,6 @@ GATE_NOT_FENCED = 3
 SECRET_TOKEN = "token"  # noqa: S105
 SECRET_TLS_CERT = "tls.crt"  # noqa: S105
 SECRET_TLS_KEY = "tls.key"  # noqa: S105
+SECRET_PREVIOUS_TOKEN = "previous-token"  # noqa: S105
+SECRET_PREVIOUS_CERT = "previous-tls.crt"  # noqa: S105
+"""For some minutes after a rotation: what the agent knows until the kubelet has brought the new ones into its pod."""

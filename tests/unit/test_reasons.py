@@ -1,12 +1,12 @@
-"""Client and operator do not know each other; reasons of conditions are words between them, held together here."""
+"""Which reasons a person must act on is in the protocol; the operator writes them. Held together here."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from sandbox_client.waiting import HOPELESS
 from sandbox_operator.errors import Rejected
+from sandbox_protocol.reasons import HOPELESS
 
 OPERATOR = Path(__file__).parents[2] / "operator" / "sandbox_operator"
 
@@ -15,7 +15,7 @@ def kinds(kind: type[Rejected]) -> list[type[Rejected]]:
     return [kind, *(below for child in kind.__subclasses__() for below in kinds(child))]
 
 
-def test_the_client_stops_waiting_at_each_reason_that_a_person_must_act_on() -> None:
+def test_clients_stop_waiting_at_each_reason_that_a_person_must_act_on() -> None:
     assert {kind.reason for kind in kinds(Rejected)} <= HOPELESS
 
 
@@ -26,6 +26,6 @@ def test_reasons_given_where_something_is_rejected_are_known_too() -> None:
     assert given <= HOPELESS
 
 
-def test_the_client_knows_no_reason_that_nobody_gives() -> None:
+def test_no_reason_is_known_that_nobody_gives() -> None:
     text = "".join(file.read_text() for file in OPERATOR.rglob("*.py"))
     assert [reason for reason in HOPELESS if f'"{reason}"' not in text] == []

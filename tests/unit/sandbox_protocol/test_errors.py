@@ -1,3 +1,5 @@
+import json
+
 from sandbox_protocol.errors import Cause, StatusError
 
 
@@ -27,3 +29,10 @@ def test_hostile_details_do_not_break_the_reading() -> None:
     )
     assert got.causes == (Cause("7", "", ""),)
     assert got.retry_after is None
+
+
+def test_half_a_surrogate_pair_of_a_caller_s_is_spelt_out_in_the_answer() -> None:
+    body = StatusError(400, "unknown \udcff", causes=[Cause("\udcff", "Unknown", "ö\ud800")]).body()
+    json.dumps(body, ensure_ascii=False).encode()
+    assert body["message"] == "unknown \\udcff"
+    assert body["details"]["causes"][0]["message"] == "ö\\ud800"

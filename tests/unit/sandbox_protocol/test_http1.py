@@ -1,3 +1,5 @@
+from collections import deque
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from sandbox_protocol.http1 import (
     ProtocolError,
     Sized,
     UntilClose,
-    encode_request,
+    encode_block,
     head_end,
     parse_request,
     parse_response,
@@ -62,6 +64,11 @@ def test_a_head_that_could_be_read_two_ways_is_refused(head: bytes) -> None:
         ["Transfer-Encoding: chunked, chunked"],
         ["Transfer-Encoding: xchunked"],
         ["Transfer-Encoding:"],
+        ["Transfer-Encoding:", "Transfer-Encoding: chunked"],
+        ["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
+        ["Transfer-Encoding: chunked,"],
+        ["Transfer-Encoding:", "Content-Length: 1"],
+        ["Transfer-Encoding: ,", "Content-Length: 1"],
     ],
 )
 def test_a_body_whose_end_is_in_doubt_is_refused(lines: list[str]) -> None:
@@ -147,6 +154,18 @@ def test_a_malformed_chunk_is_refused(raw: bytes) -> None:
         Chunked().take(raw)
 
 
+@given(CHUNKS, st.lists(st.integers(1, 9), min_size=1))
+def test_trailers_of_a_request_which_some_servers_take_for_headers_of_the_next_are_refused(
+    chunks: list[bytes], cuts: list[int]
+) -> None:
+    body, whole = request_body(request("Transfer-Encoding: chunked")), chunked(chunks)
+    assert body.take(whole) == len(whole)
+    body, stream = request_body(request("Transfer-Encoding: chunked")), chunked(chunks, b"Cookie: planted=1\r\n")
+    pieces = [stream[at : at + cuts[0]] for at in range(0, len(stream), cuts[0])]
+    with pytest.raises(ProtocolError, match="trailers"):
+        deque(map(body.take, pieces), 0)
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_parsed_or_refused_and_nothing_else(raw: bytes) -> None:
     try:
@@ -154,4 +173,4 @@ def test_any_bytes_are_parsed_or_refused_and_nothing_else(raw: bytes) -> None:
     except ProtocolError:
         return
     # what was accepted reads the same after a round trip: the next reader sees what we saw
-    assert parse_request(encode_request(head.method, head.target, head.headers)).headers == head.headers
+    assert parse_request(b"GET / HTTP/1.1" + encode_block(head.headers)).headers == head.headers

@@ -2,98 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 
 import pytest
 
-from sandbox_protocol import http1_proxy
-from sandbox_protocol.http1 import Head, encode_request, encode_response
-from sandbox_protocol.http1_proxy import Forward, Proxy, Reply, _Client, _Upstream, plain_reply
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@dataclass
-class Scene:
-    """``serve`` plays the server for each connection; ``ask`` opens a client's connection to the proxy."""
-
-    proxy: Proxy
-    port: int
-    upstream_connections: int = 0
-    writers: list[asyncio.StreamWriter] = field(default_factory=list)
-
-    async def ask(self, sent: bytes = b"") -> Streams:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        self.writers.append(writer)
-        writer.write(sent)
-        return reader, writer
-
-
-Make = Callable[[Serve], Awaitable[Scene]]
-
-
-@pytest.fixture
-async def make() -> AsyncIterator[Make]:
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def scene(serve: Serve) -> Scene:
-            async def counted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                made.upstream_connections += 1
-                made.writers.append(writer)
-                with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                    await serve(reader, writer)
-
-            upstream = await asyncio.start_server(counted, "127.0.0.1", 0)
-            address = ("127.0.0.1", upstream.sockets[0].getsockname()[1])
-
-            def response(head: Head) -> bytes:
-                upgrade = [(b"Connection", b"Upgrade"), (b"Upgrade", head.upgrade)] if head.upgrade else []
-                return encode_response(head.status, head.reason, [*head.end_to_end(), *upgrade])
-
-            async def route(request: Head, peer: str) -> Forward | Reply:
-                if request.target == b"/own":
-                    return plain_reply(200, b"OK", "mine", close=False)
-                if request.target == b"/nowhere":
-                    return Forward(("127.0.0.1", 1), b"", response, lambda why: plain_reply(503, b"Busy", why, close=False))
-                upgrade = [(b"Connection", b"Upgrade"), (b"Upgrade", request.upgrade)] if request.upgrade else []
-                head = encode_request(request.method, request.target, [*request.end_to_end(), *upgrade])
-                return Forward(address, head, response, lambda why: plain_reply(503, b"Busy", why), "session")
-
-            proxy = Proxy(route)
-            server = await asyncio.get_running_loop().create_server(proxy.protocol, "127.0.0.1", 0)
-            made = Scene(proxy, server.sockets[0].getsockname()[1])
-
-            async def end() -> None:
-                proxy.close()
-                for writer in made.writers:
-                    writer.transport.abort()
-                server.close()
-                upstream.close()
-                await asyncio.sleep(0)
-
-            stack.push_async_callback(end)
-            return made
-
-        yield scene
-
-
-async def read_head(reader: asyncio.StreamReader) -> bytes:
-    return await reader.readuntil(b"\r\n\r\n")
-
-
-async def echo_length(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answers every request with the size of its body, on one connection."""
-    while True:
-        head = await read_head(reader)
-        length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
-        await reader.readexactly(length)
-        body = b"%d" % length
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-
-
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+from sandbox_protocol import http1_client, http1_proxy
+from sandbox_protocol.http1 import Head
+from sandbox_protocol.http1_client import Client
+from sandbox_protocol.http1_proxy import Proxy
+from sandbox_protocol.http1_routing import Forward, Reply, plain_reply
+from sandbox_protocol.http1_sides import Upstream
+from tests.unit.sandbox_protocol.scene import GET, Make, echo_length, read_head
 
 
 async def test_requests_share_a_connection_on_both_sides(make: Make) -> None:
@@ -269,9 +187,10 @@ async def test_nobody_listening_is_said_in_words_and_the_connection_goes_on(make
     ("sent", "status"),
     [
         (b"GET / HTTP/1.1\r\n\r\n", b"400"),
-        (b"GET / HTTP/1.0\r\nHost: a\r\n\r\n", b"505"),
+        (b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nCookie: a=b\r\n\r\n", b"400"),
         (b"x" * 70_000, b"400"),
     ],
 )
@@ -282,7 +201,8 @@ async def test_a_request_in_doubt_never_reaches_the_server_whole(make: Make, sen
 
 
 async def test_a_client_that_never_finishes_its_head_is_let_go(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http1_proxy, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(http1_client, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(http1_proxy, "SWEEP_SECONDS", 0.01)
     scene = await make(echo_length)
     reader, _ = await scene.ask(b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ")
     assert (await reader.read()).startswith(b"HTTP/1.1 408")
@@ -349,8 +269,8 @@ class Played(asyncio.Transport):
 class Choking(Proxy):
     """All its servers take no more than the first write."""
 
-    async def connect(self, address: tuple[str, int], *, fresh: bool = False) -> _Upstream:
-        upstream = _Upstream(self, address)
+    async def connect(self, address: tuple[str, int], *, fresh: bool = False) -> Upstream:
+        upstream = Upstream(self, address)
         Played(upstream, choked=True)
         return upstream
 
@@ -360,10 +280,10 @@ class Choking(Proxy):
 )
 async def test_a_server_that_is_full_at_the_first_write_slows_the_client_down(answer: bytes) -> None:
     async def route(request: Head, peer: str) -> Forward | Reply:
-        return Forward(("192.0.2.1", 80), b"head", lambda head: b"", lambda why: plain_reply(503, b"Busy", why))
+        return Forward(("192.0.2.1", 80), b"head", lambda head: b"", lambda _, why: plain_reply(503, b"Busy", why))
 
     proxy = Choking(route)
-    client = _Client(proxy)
+    client = Client(proxy)
     transport = Played(client)
     upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n" if answer else b""
     client.data_received(b"POST / HTTP/1.1\r\nHost: a\r\n%sContent-Length: 1000\r\n\r\n" % upgrade + b"x" * 1000)

@@ -1,14 +1,16 @@
 """When somebody last used the runner from outside, for the idle timeout.
 
 Verbs count, and requests to the preview; asking for the status does not, because the controller does that by itself, and
-neither does the app calling its own preview. A connection that stays open counts once: a forgotten tab keeps nothing awake.
+neither does the app calling its own preview, over loopback or at the pod's own address. A connection that stays open counts
+once: a forgotten tab keeps nothing awake.
 """
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from ipaddress import ip_address
+
+from runner_agent.doorkeeper import is_own
 
 
 class Activity:
@@ -22,11 +24,7 @@ class Activity:
 
     def visited_from(self, peer: str) -> None:
         """A request to the preview port; ``peer`` is the address it came from."""
-        try:
-            own = ip_address(peer).is_loopback
-        except ValueError:
-            own = False
-        if not own:
+        if not is_own(peer):
             self.touch()
 
     def to_json(self) -> str:

@@ -51,7 +51,6 @@ class Plan:
     """What runs. ``restart_suffixes``: files whose change needs a restart, beside configuration, as nothing reloads them."""
 
     command: tuple[str, ...]
-    install: Install | None = None
     restart_suffixes: tuple[str, ...] = ()
 
     def triggered_by(self, changed: Sequence[str]) -> bool:
@@ -69,15 +68,33 @@ def is_configuration(path: str) -> bool:
     return name in CONFIGURATION or _CONFIGURATION.fullmatch(name) is not None
 
 
+def install(read: Reader) -> Install | None:
+    """What must be installed before anything of this tree runs."""
+    return _node_install(read) or _python_install(read)
+
+
+def declared(command: Sequence[str]) -> Plan:
+    """The plan of a command that somebody gave."""
+    return Plan(tuple(command), _unwatched(command))
+
+
+def _unwatched(command: Sequence[str]) -> tuple[str, ...]:
+    """Suffixes of the sources that a program reads once, when it starts."""
+    program = command[0].rpartition("/")[2] if command else ""
+    if program.startswith("python"):
+        return (".py",)
+    if program == "node" and not any(word.startswith("--watch") for word in command):
+        return _NODE_SUFFIXES
+    return ()
+
+
 def plan(read: Reader, command: Sequence[str] | None, port: int) -> Plan:
-    """For a tree, the runner's own ``command`` (None: find one) and the port the app shall listen on."""
-    install = _node_install(read) or _python_install(read)
+    """For a tree, the runner's own ``command`` (None: find one) and the port the app shall listen on. NoCommandError."""
     if command:
-        python = command[0].rpartition("/")[2].startswith("python")
-        return Plan(tuple(command), install, (".py",) if python else ())
+        return declared(command)
     if read("package.json") is not None:
-        return _node(read, port, install)
-    found = _python(read, port, install)
+        return _node(read, port)
+    found = _python(read, port)
     if found is not None:
         return found
     if read("index.html") is not None:
@@ -88,7 +105,7 @@ def plan(read: Reader, command: Sequence[str] | None, port: int) -> Plan:
     )
 
 
-def _node(read: Reader, port: int, install: Install | None) -> Plan:
+def _node(read: Reader, port: int) -> Plan:
     scripts = _package(read).get("scripts")
     scripts = scripts if isinstance(scripts, dict) else {}
     name = next((name for name in ("dev", "start") if isinstance(scripts.get(name), str)), None)
@@ -103,8 +120,7 @@ def _node(read: Reader, port: int, install: Install | None) -> Plan:
         extra = ["--", "--hostname", "0.0.0.0", "--port", str(port)]  # noqa: S104 - in its pod
     else:
         extra = []
-    unwatched = program == "node" and not any(word.startswith("--watch") for word in words)
-    return Plan(("npm", "run", name, *extra), install, _NODE_SUFFIXES if unwatched else ())
+    return Plan(("npm", "run", name, *extra), _unwatched(words) if program == "node" else ())
 
 
 def _package(read: Reader) -> dict[str, Any]:
@@ -146,11 +162,11 @@ def _python_install(read: Reader) -> Install | None:
     return Install(command, _digest(command, content), ".venv")
 
 
-def _python(read: Reader, port: int, install: Install | None) -> Plan | None:
-    python = _PYTHON if install is not None and install.folder == ".venv" else "python3"
+def _python(read: Reader, port: int) -> Plan | None:
+    python = _PYTHON if _python_install(read) is not None else "python3"
     at = ("--host", "0.0.0.0", "--port", str(port))  # noqa: S104 - in its pod
     if read("manage.py") is not None:  # Django reloads by itself
-        return Plan((python, "manage.py", "runserver", f"0.0.0.0:{port}"), install)
+        return Plan((python, "manage.py", "runserver", f"0.0.0.0:{port}"))
     for entry in _PYTHON_ENTRIES:
         source = read(entry)
         if source is None:
@@ -158,10 +174,10 @@ def _python(read: Reader, port: int, install: Install | None) -> Plan | None:
         module = entry.removesuffix(".py")
         runs_itself = b"__main__" in source
         if b"FastAPI(" in source and not runs_itself:
-            return Plan((python, "-m", "uvicorn", f"{module}:app", "--reload", *at), install)
+            return Plan((python, "-m", "uvicorn", f"{module}:app", "--reload", *at))
         if b"Flask(" in source and not runs_itself:
-            return Plan((python, "-m", "flask", "--app", module, "run", "--debug", *at), install)
-        return Plan((python, entry), install, (".py",))
+            return Plan((python, "-m", "flask", "--app", module, "run", "--debug", *at))
+        return Plan((python, entry), (".py",))
     return None
 
 

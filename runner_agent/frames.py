@@ -1,7 +1,7 @@
 """Frames between launcher and agent, on the agent's side: what arrives is written by untrusted code.
 
-A frame is 4 bytes of length (big-endian, of what follows, at most 1 MiB), one byte of type, and the payload.
-Anything else ends the connection (:class:`FrameError`). Pure.
+A frame is 4 bytes of length (big-endian, of what follows, at most 1 MiB), one byte of type, and the payload; that of output
+begins with the id of its run in 4 bytes. Anything else ends the connection (:class:`FrameError`). Pure.
 """
 
 from __future__ import annotations
@@ -13,11 +13,17 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from sandbox_protocol import measurement
+
 MAX_FRAME = 1 << 20
 MAX_CONTROL = 1 << 14
 """Of a JSON frame from the launcher. The longest it has cause to send is ``exited`` with a reason of about 1 kB."""
 MAX_LABEL = 256
+MAX_RUNS = 64
+"""In a ``hello``; the launcher itself refuses to run more than 16."""
+MAX_RUN_ID = (1 << 32) - 1
 _HEADER = struct.Struct(">IB")
+_RUN_ID = struct.Struct(">I")
 
 
 class FrameError(Exception):
@@ -43,7 +49,9 @@ class RunningRun:
 @dataclass(frozen=True, slots=True)
 class Hello:
     pid: int
-    running: RunningRun | None
+    running: tuple[RunningRun, ...]
+    isolation: Mapping[str, Any] | None = None
+    """What the launcher measured, its word; None from one that says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +62,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """Nothing of run ``id`` is left. Exactly one of the two is set, or neither when ``error`` says why it never ran."""
+    """Nothing of run ``id`` is left. Exactly one of the two is set, or neither when ``error`` says why that is not known."""
 
     id: int
     exit_code: int | None
     signal: int | None
     error: str = ""
+    out_of_memory: bool = False
+    """A process of the container was killed for its memory limit while the run lived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +77,23 @@ class Usage:
     memory_bytes: int
 
 
-Message = Hello | Started | Exited | Usage
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The container was told to end: what runs is being stopped, and nothing can be started."""
+
+
+Message = Hello | Started | Exited | Usage | Ending
 
 
 def encode(kind: Kind, payload: bytes) -> bytes:
     return _HEADER.pack(len(payload) + 1, kind) + payload
+
+
+def output(payload: bytes) -> tuple[int, memoryview]:
+    """(run, text) of a frame that is not control; run 0 is the launcher itself."""
+    if len(payload) < _RUN_ID.size:
+        raise FrameError("output that belongs to no run")
+    return _RUN_ID.unpack_from(payload)[0], memoryview(payload)[_RUN_ID.size :]
 
 
 def start(run_id: int, command: Sequence[str], cwd: str, env: Mapping[str, str], label: str) -> bytes:
@@ -132,23 +154,30 @@ def parse(payload: bytes) -> Message:
         raise FrameError("a control frame that is not a JSON object")
     match message.get("type"):
         case "hello":
-            return Hello(_number(message, "pid"), _running(message.get("running")))
+            return Hello(_number(message, "pid"), _running(message.get("running")), measurement.checked(message.get("isolation")))
         case "started":
             return Started(_number(message, "id"), _number(message, "pid"))
         case "exited":
             code, number = _optional_number(message, "exitCode"), _optional_number(message, "signal")
-            return Exited(_number(message, "id"), code, number, _text(message, "error", 1000))
+            why, starved = _text(message, "error", 1000), message.get("outOfMemory") is True
+            return Exited(_number(message, "id"), code, number, why, starved)
         case "usage":
             return Usage(_number(message, "memoryBytes"))
+        case "ending":
+            return Ending()
         case other:
             raise FrameError(f"unknown control message {str(other)[:40]!r}")
 
 
-def _running(value: object) -> RunningRun | None:
-    if value is None:
-        return None
+def _running(value: object) -> tuple[RunningRun, ...]:
+    if not isinstance(value, list) or len(value) > MAX_RUNS:
+        raise FrameError(f"hello.running is not a list of at most {MAX_RUNS} runs")
+    return tuple(_run(item) for item in value)
+
+
+def _run(value: object) -> RunningRun:
     if not isinstance(value, dict):
-        raise FrameError("hello.running is not an object")
+        raise FrameError("hello.running holds what is not an object")
     return RunningRun(_number(value, "id"), _number(value, "pid"), _text(value, "label", MAX_LABEL))
 
 

@@ -93,16 +93,20 @@ def wait_until_fenced(targets: Sequence[Target], seconds: float) -> None:
         time.sleep(PAUSE_SECONDS)
 
 
-def hand_over_launcher(directory: str) -> None:
-    """Copies the launcher to the volume of the app container, read-only, in one step."""
-    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher.py")
-    target = os.path.join(directory, "launcher.py")
-    with open(source, "rb") as file:
-        content = file.read()
-    descriptor = os.open(target + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o444)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-    os.rename(target + ".new", target)
+HANDED_OVER = ("isolation.py", "emptying.py", "launcher.py", "enter.py")
+
+
+def hand_over(directory: str) -> None:
+    """Copies what the app container runs of ours to its volume, read-only, each in one step."""
+    source = os.path.dirname(os.path.abspath(__file__))
+    for name in HANDED_OVER:
+        target = os.path.join(directory, name)
+        with open(os.path.join(source, name), "rb") as file:
+            content = file.read()
+        descriptor = os.open(target + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o444)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        os.rename(target + ".new", target)
 
 
 def run_gate(environ: Mapping[str, str] = os.environ) -> int:
@@ -115,7 +119,7 @@ def run_gate(environ: Mapping[str, str] = os.environ) -> int:
         if "SANDBOX_GATE_TARGETS" not in environ:
             raise GateError("SANDBOX_GATE_TARGETS is not set: nothing to prove the network policy with.")
         targets = parse_targets(environ["SANDBOX_GATE_TARGETS"])
-        hand_over_launcher(environ.get("SANDBOX_LAUNCHER_DIR", "/opt/sandbox"))
+        hand_over(environ.get("SANDBOX_LAUNCHER_DIR", "/opt/sandbox"))
         wait_until_fenced(targets, float(environ.get("SANDBOX_GATE_SECONDS", "60")))
     except NotFencedError as error:
         print(f"gate: {error}", file=sys.stderr)

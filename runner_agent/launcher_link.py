@@ -9,18 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from runner_agent import frames
-from runner_agent.frames import Exited, FrameError, Hello, Kind, RunningRun, Started, Usage
+from runner_agent import doorkeeper, frames
+from runner_agent.frames import Ending, Exited, FrameError, Hello, Kind, Started, Usage
 from runner_agent.logs import LogBook
+from sandbox_protocol.wire import Stream
 
 log = logging.getLogger(__name__)
 _HELLO_SECONDS = 5.0
+_PLACES = doorkeeper.Places(own_pod=4)
+"""One launcher, and some that are being told that there is one."""
 _READ_BYTES = 1 << 18
-USAGE_SECONDS = 1.0
+USAGE_SECONDS = 0.25
+"""An app that takes all of its processors keeps the launcher waiting, and nobody who asks for the status."""
+OWN_WORDS = "agent"
+"""The log's name for what no process says."""
+_STREAMS: dict[Kind, Stream] = {Kind.STDOUT: "stdout", Kind.STDERR: "stderr", Kind.SYSTEM: "system"}
 
 
 @dataclass(eq=False, slots=True)
@@ -30,28 +38,38 @@ class Run:
     id: int
     label: str
     pid: int | None = None
+    started: asyncio.Event = field(default_factory=asyncio.Event)
     exited: asyncio.Future[Exited] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def has_started(self, pid: int) -> None:
+        self.pid = pid
+        self.started.set()
 
 
 class Link:
-    """``start`` before anything else. ``connected`` is set while a launcher is there."""
+    """``start`` before anything else. ``connected`` is set while a launcher is there that takes commands."""
 
-    def __init__(self, logbook: LogBook, port: int) -> None:
+    def __init__(self, logbook: LogBook, port: int, labels: frozenset[str]) -> None:
+        """``labels``: names that a run may have in the log, whatever a launcher says."""
         self.connected = asyncio.Event()
-        self.adopted: Run | None = None
-        """What a launcher was already running when it first connected to this agent."""
         self.on_change: Callable[[], None] = lambda: None
+        self.isolation: Mapping[str, Any] | None = None
+        """Of the app container, in the words of its launcher; None while there is none."""
         self._logbook = logbook
         self._port = port
+        self._labels = labels
         self._server: asyncio.Server | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._run: Run | None = None
+        self._greeted = False
+        self._runs: dict[int, Run] = {}
+        self._adopted: list[Run] = []
         self._usage: asyncio.Future[int] | None = None
-        # unique beyond this process: a launcher may still hold a run of the agent before
-        self._next_id = time.time_ns() // 1_000_000
+        # anywhere, as a launcher may still hold a run of the agent before
+        self._next_id = secrets.randbits(31)
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, limit=_READ_BYTES)
+        (door,) = doorkeeper.listen(self._port, _PLACES, "127.0.0.1")
+        self._server = await asyncio.start_server(self._serve, sock=door, limit=_READ_BYTES)
 
     @property
     def port(self) -> int:
@@ -69,14 +87,13 @@ class Link:
             await self._server.wait_closed()
 
     def run(self, command: Sequence[str], cwd: str, env: Mapping[str, str], label: str) -> Run:
-        """Start a command; needs ``connected`` and no other run. A command that cannot be started exits at once."""
-        assert self._run is None or self._run.exited.done()
-        self._next_id += 1
+        """Start a command; needs ``connected``. One that cannot be started exits at once."""
+        self._next_id = self._next_id % frames.MAX_RUN_ID + 1
         run = Run(self._next_id, label)
-        if self._writer is None:
+        if self._writer is None or not self.connected.is_set():
             run.exited.set_result(Exited(run.id, None, None, "the app container went away"))
         else:
-            self._run = run
+            self._runs[run.id] = run
             self._writer.write(frames.start(run.id, command, cwd, env, label))
         return run
 
@@ -84,6 +101,11 @@ class Link:
         """``run.exited`` tells when it is over. Without a launcher nothing runs any more, or it will be told when it is back."""
         if self._writer is not None and not run.exited.done():
             self._writer.write(frames.stop(run.id, grace))
+
+    def adopted(self) -> list[Run]:
+        """What launchers ran already when they connected, each told once."""
+        adopted, self._adopted = self._adopted, []
+        return adopted
 
     async def memory_bytes(self) -> int | None:
         """Of the app container; None when the launcher does not say in time."""
@@ -109,6 +131,8 @@ class Link:
         finally:
             self._writer = None
             self._usage = None
+            self._greeted = False
+            self.isolation = None
             self.connected.clear()
             self.on_change()
             writer.close()
@@ -121,7 +145,7 @@ class Link:
             while data := await reader.read(_READ_BYTES):
                 for kind, payload in decoder.feed(data):
                     self._take(kind, payload)
-                    if self.connected.is_set():
+                    if self._greeted:
                         patience.reschedule(None)
                 # the launcher never blocks the app, whatever we do; other requests must get their turn, too
                 await asyncio.sleep(0)
@@ -129,42 +153,53 @@ class Link:
     def _take(self, kind: Kind, payload: bytes) -> None:
         if kind is Kind.CONTROL:
             self._obey(frames.parse(payload))
-        elif not self.connected.is_set():
+        elif not self._greeted:
             raise FrameError("output before hello")
-        elif kind is Kind.STDOUT:
-            self._logbook.write("stdout", payload)
-        elif kind is Kind.STDERR:
-            self._logbook.write("stderr", payload)
         else:
-            self._logbook.write("system", payload)
+            run, text = frames.output(payload)
+            self._logbook.write(self._writer_of(run), _STREAMS[kind], bytes(text))
+
+    def _writer_of(self, run_id: int) -> str:
+        """The process of the log that output of this run belongs to."""
+        run = self._runs.get(run_id)
+        return run.label if run is not None and run.label in self._labels else OWN_WORDS
 
     def _obey(self, message: frames.Message) -> None:
         match message:
             case Hello():
-                self._greet(message.running)
+                self._greet(message)
             case Started():
-                if self._run is not None and self._run.id == message.id:
-                    self._run.pid = message.pid
+                if (run := self._runs.get(message.id)) is not None:
+                    run.has_started(message.pid)
+                elif self._writer is not None:  # asked for by an agent that did not live to hear of it
+                    self._writer.write(frames.stop(message.id, 0))
             case Exited():
-                self._logbook.end_lines()
                 self._end(message)
+            case Ending():
+                self.connected.clear()
             case Usage():
                 if self._usage is not None and not self._usage.done():
                     self._usage.set_result(message.memory_bytes)
                 self._usage = None
         self.on_change()
 
-    def _greet(self, running: RunningRun | None) -> None:
-        known = self._run if self._run is not None and not self._run.exited.done() else None
-        if known is not None and (running is None or running.id != known.id):
-            self._end(Exited(known.id, None, None, "the app container was restarted"))
-            known = None
-        if known is None and running is not None:
-            known = self._run = self.adopted = Run(running.id, running.label, running.pid)
-        if known is not None and running is not None:
-            known.pid = running.pid
+    def _greet(self, message: Hello) -> None:
+        running = message.running
+        there = {run.id for run in running}
+        for gone in self._runs.keys() - there:
+            self._end(Exited(gone, None, None, "the app container was restarted"))
+        for run in running:
+            if run.id not in self._runs:
+                self._runs[run.id] = Run(run.id, run.label)
+                self._adopted.append(self._runs[run.id])
+            if run.pid:
+                self._runs[run.id].has_started(run.pid)
+        self.isolation = message.isolation
+        self._greeted = True
         self.connected.set()
 
     def _end(self, message: Exited) -> None:
-        if self._run is not None and self._run.id == message.id and not self._run.exited.done():
-            self._run.exited.set_result(message)
+        self._logbook.end_lines(self._writer_of(message.id))
+        run = self._runs.pop(message.id, None)
+        if run is not None and not run.exited.done():
+            run.exited.set_result(message)

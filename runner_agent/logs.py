@@ -1,231 +1,278 @@
-"""What the app prints, and what we say about it, kept and served. One LogBook a pod; it never makes the app wait.
+"""What the app prints, and what we say about it. One LogBook a pod; neither the app nor the event loop waits for the volume.
 
-Writers call :meth:`LogBook.write` with whatever arrived; lines are cut here. Readers hold a sequence number, nothing else: one
-that is slower than the app finds that the ring moved on, is told how many lines it lost, and continues. A run is one attempt of
-install and app; ``previous`` is the run before. The default is everything that is kept: a restart must not hide why it happened.
+Writers call :meth:`LogBook.write` with whatever arrived; lines are cut here. The newest are in memory, all of them within a bound
+on the volume, where they outlive agent and pod. A flood is cut at its source: beyond RATE_BYTES a process's output is counted and
+dropped before anything else is done with it. A run is one start of a process; ``previous`` is the run before, of each.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
-from aiohttp import web
-
-from runner_agent import logs_query
-from runner_agent.logs_query import LogQuery
-from runner_agent.logs_ring import STREAMS, Line, Ring
-from sandbox_protocol.errors import StatusError
+from runner_agent.logs_block import TEXT_BYTES, Block, pack, position
+from runner_agent.logs_ring import Ring
+from runner_agent.logs_runs import Runs
+from runner_agent.logs_store import Mark, Store
+from runner_agent.logs_writer import Writer
+from sandbox_protocol.log_query import STREAMS
 from sandbox_protocol.wire import Stream
 
-RING_BYTES = 4 * 1024 * 1024
-LINE_BYTES = 16 * 1024
-"""A longer line is kept in parts of this size, as container runtimes do, and joined again when it is read."""
-BATCH_BYTES = 64 * 1024
-"""Written to a reader at once; between two batches other requests get their turn."""
-MAX_FOLLOWERS = 64
-IDLE_SECONDS = 5.0
-"""Between two looks whether a silent follower is still there."""
+RING_BYTES = 1024 * 1024
+RATE_BYTES = 16 * 1024 * 1024
+"""A second, of one process, LINE_COST for each line included: 90,000 lines of 100 characters. More than anybody can read or a
+browser show; storing it takes less than a tenth of a core."""
+BURST_BYTES = 16 * 1024 * 1024
+"""Passed at once after a quiet second: a build's whole output."""
+LINE_COST = 80
+"""Bytes that a line weighs beside its text, for whoever renders it."""
+SAMPLE_BYTES = 4096
+"""Of a large piece, in which lines are counted: counting all of a flood would take a quarter of a core."""
+HELD_BYTES, HELD_SECONDS = 4096, 0.25
+"""Of the end of what was dropped: kept aside for so long, then stored unless more was dropped."""
+CLOSE_SECONDS = 1.0
 
-
-class LogBook:
-    """Lines of stdout, stderr and system. Not thread-safe: the event loop's own."""
-
-    def __init__(self, limit: int = RING_BYTES, clock: Callable[[], int] = time.time_ns) -> None:
-        self._ring = Ring(limit)
-        self._clock = clock
-        self._open: dict[Stream, bytearray] = {stream: bytearray() for stream in STREAMS}
-        self._runs: deque[int] = deque([0], maxlen=2)  # first sequence number of the run before and of this one
-        self._readers: set[asyncio.Event] = set()
-        self._closed = False
-
-    def write(self, stream: Stream, data: bytes) -> None:
-        """Bytes as they came, cut anywhere; a line is stored when its end arrives or when it is over LINE_BYTES."""
-        now = self._clock()
-        rest = self._open[stream]
-        lines = data.split(b"\n")
-        if len(lines) > 1 and rest:
-            lines[0] = bytes(rest) + lines[0]
-            rest.clear()
-        for text in islice(lines, len(lines) - 1):
-            self._store(now, stream, text.removesuffix(b"\r"))
-        rest += lines[-1]
-        while len(rest) > LINE_BYTES:
-            self._ring.append(now, stream, bytes(rest[:LINE_BYTES]), partial=True)
-            del rest[:LINE_BYTES]
-        self._wake()
-
-    def system(self, text: str) -> None:
-        """One line of our own, for the person who reads the log."""
-        self.write("system", text.encode(errors="replace") + b"\n")
-
-    def begin_run(self) -> None:
-        """What comes from now on belongs to a new run; the present one becomes ``previous``."""
-        self.end_lines()
-        self._runs.append(self._ring.next)
-
-    def end_lines(self) -> None:
-        """The writers are gone: an unfinished line is finished as it is."""
-        for stream, rest in self._open.items():
-            if rest:
-                self._store(self._clock(), stream, bytes(rest))
-                rest.clear()
-        self._wake()
-
-    def last_lines(self, count: int, streams: frozenset[Stream] = frozenset({"stdout", "stderr"})) -> list[str]:
-        """The newest ``count`` lines of this run that are not blank, oldest first, undecodable bytes replaced."""
-        start = self._runs[-1]
-        found: list[str] = []
-        for line in self._ring.newest_first():
-            if line.seq < start or len(found) == count:
-                break
-            if line.stream in streams and line.text.strip():
-                found.append(line.text.decode(errors="replace"))
-        return found[::-1]
-
-    def close(self) -> None:
-        """Followers get what is there, and their end."""
-        self._closed = True
-        self._wake()
-
-    async def serve_log(self, request: web.Request) -> web.StreamResponse:
-        """Answer of ``/v1/log``. StatusError 400 for a bad query, 429 when MAX_FOLLOWERS follow already."""
-        query = logs_query.parse(request.query, self._clock())
-        if query.follow and len(self._readers) >= MAX_FOLLOWERS:
-            raise StatusError(429, f"{MAX_FOLLOWERS} readers follow this log already; close one and try again", retry_after=5)
-        changed = asyncio.Event()
-        if query.follow:
-            self._readers.add(changed)
-        try:
-            response = web.StreamResponse(headers={"Content-Type": "text/plain", "Cache-Control": "no-store"})
-            await response.prepare(request)
-            cursor = self._cursor(query)
-            while not cursor.done:
-                changed.clear()
-                for batch in self._batches(cursor):
-                    await response.write(batch)
-                if cursor.done or not query.follow or self._closed:
-                    break
-                await _wait(changed)
-                if request.transport is None or request.transport.is_closing():
-                    break
-            await response.write_eof()
-        except ConnectionError:  # the reader went away: nobody is left to tell
-            pass
-        finally:
-            self._readers.discard(changed)
-        return response
-
-    def read(self, query: LogQuery) -> bytes:
-        """All that matches now, at once."""
-        return b"".join(self._batches(self._cursor(query)))
-
-    def _store(self, now: int, stream: Stream, text: bytes) -> None:
-        while len(text) > LINE_BYTES:
-            self._ring.append(now, stream, text[:LINE_BYTES], partial=True)
-            text = text[LINE_BYTES:]
-        self._ring.append(now, stream, text)
-
-    def _wake(self) -> None:
-        for event in self._readers:
-            event.set()
-
-    def _cursor(self, query: LogQuery) -> _Cursor:
-        start, end = 0, None
-        if query.previous:
-            start, end = (self._runs[0], self._runs[1]) if len(self._runs) == 2 else (0, 0)
-        for stream, rest in self._open.items():  # a prompt without its line end is worth showing; the rest joins it later
-            if rest:
-                self._ring.append(self._clock(), stream, bytes(rest), partial=True)
-                rest.clear()
-        cursor = _Cursor(query, max(start, self._ring.first), end)
-        if query.tail is not None:
-            cursor.position = self._tail_start(cursor, query.tail)
-        return cursor
-
-    def _tail_start(self, cursor: _Cursor, tail: int) -> int:
-        """Sequence number where the last ``tail`` whole lines that match begin."""
-        end, whole, start = cursor.end, 0, self._ring.next if cursor.end is None else cursor.end
-        unfinished = True  # the newest line may still be partial: it counts as one
-        for line in self._ring.newest_first():
-            if line.seq < cursor.position:
-                break
-            if (end is not None and line.seq >= end) or not cursor.matches(line):
-                continue
-            if not line.partial or unfinished:
-                whole += 1
-                unfinished = False
-            if whole > tail:
-                break
-            start = line.seq
-        return start
-
-    def _batches(self, cursor: _Cursor) -> Iterator[bytes]:
-        """Lines the cursor has not seen, rendered, in pieces of about BATCH_BYTES; looks at the ring anew for every piece."""
-        while not cursor.done:
-            if (lost := self._ring.first - cursor.position) > 0:
-                cursor.position = self._ring.first
-                yield cursor.render(_lost(lost, self._clock()))
-            piece = bytearray()
-            for line in self._ring.lines(cursor.position):
-                if cursor.end is not None and line.seq >= cursor.end:
-                    cursor.done = True
-                    break
-                cursor.position = line.seq + 1
-                if cursor.matches(line):
-                    piece += cursor.render(line)
-                if len(piece) >= BATCH_BYTES or cursor.done:
-                    break
-            if not piece:
-                return
-            yield bytes(piece)
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Cursor:
-    """Where a reader is, and how it wants lines to look. ``end``: the first sequence number it must not see."""
+class _Budget:
+    """Of one process."""
 
-    query: LogQuery
-    position: int
-    end: int | None
-    done: bool = False
-    _sent: int = 0
-    _within: Stream | None = None  # the stream whose line is not finished yet
+    left: float
+    at: int
 
-    def matches(self, line: Line) -> bool:
-        query = self.query
-        return (query.stream is None or line.stream == query.stream) and (
-            query.since_ns is None or line.time_ns >= query.since_ns
-        )
-
-    def render(self, line: Line) -> bytes:
-        """The line with its end, parts joined as long as no other stream comes between; cut at ``limitBytes``."""
-        text = line.text if line.partial else line.text + b"\n"
-        if self._within != line.stream:
-            prefix = b"" if self._within is None else b"\n"
-            if self.query.timestamps:
-                prefix += logs_query.format_time(line.time_ns).encode() + b" "
-            text = prefix + text
-        self._within = line.stream if line.partial else None
-        limit = self.query.limit
-        if limit is not None and self._sent + len(text) >= limit:
-            text = text[: limit - self._sent]
-            self.done = True
-        self._sent += len(text)
-        return text
+    def take(self, cost: int, now: int) -> bool:
+        self.left = min(BURST_BYTES, self.left + (now - self.at) * RATE_BYTES / 1e9)
+        self.at = now
+        if cost > self.left:
+            return False
+        self.left -= cost
+        return True
 
 
-def _lost(count: int, now: int) -> Line:
-    return Line(-1, now, "system", b"%d lines are missing here: this reader was slower than the app" % count)
+class LogBook:
+    """Lines of stdout, stderr and system. Not thread-safe: the event loop's own. Without a ``store`` it is in memory only."""
+
+    def __init__(self, limit: int = RING_BYTES, clock: Callable[[], int] = time.time_ns, store: Store | None = None) -> None:
+        self._clock = clock
+        self.store = store
+        self.ring = Ring(limit, *_beginning(store, clock()))
+        self.identity = store.identity if store is not None else f"{time.time_ns() & 0xFFFFFFFF:08x}"
+        self.runs = Runs() if store is None else store.runs.copy()
+        self._writer = None if store is None else Writer(store, self._heard, clock)
+        self._loop = None if store is None else asyncio.get_running_loop()
+        self._open: dict[tuple[str, Stream], bytearray] = {}
+        self._cut: set[tuple[str, Stream]] = set()  # their line lost its beginning: what is left of it goes, too
+        self._held: dict[tuple[str, Stream], bytes] = {}  # the last whole lines of what was dropped
+        self._releasing: asyncio.TimerHandle | None = None
+        self._budgets: dict[str, _Budget] = {}
+        self._changed: set[asyncio.Event] = set()
+        self.closed = False
+        if store is not None and store.torn:
+            self.system("the agent ended without notice and was started again: lines of its last moments may be missing")
+        if store is not None and store.failed is not None:
+            self.system(f"the log is not kept on the volume for now: {store.failed.strerror or store.failed}")
+
+    def write(self, process: str, stream: Stream, data: bytes) -> None:
+        """What ``process`` (a name that we gave) wrote, cut anywhere; a line is stored when its end arrives or when it is longer
+        than TEXT_BYTES."""
+        now, key = self._clock(), (process, stream)
+        lines = _about_lines(data, now)
+        budget = self._budgets.get(process) or self._budgets.setdefault(process, _Budget(BURST_BYTES, now))
+        if not budget.take(len(data) + LINE_COST * lines, now):
+            self._drop(key, data, lines)
+            return
+        self._release(key)
+        if key in self._cut:
+            _, end, data = data.partition(b"\n")
+            if not end:
+                return
+            self._cut.discard(key)
+            self.ring.skip(1)
+        self._accept(now, key, data)
+
+    def system(self, text: str, process: str = "agent") -> None:
+        """One line of our own about ``process``, for the person who reads the log."""
+        self._accept(self._clock(), (process, "system"), text.encode(errors="replace") + b"\n")
+
+    def begin_run(self, process: str) -> None:
+        """What comes from now on of ``process`` belongs to a new run; the present one becomes ``previous``."""
+        self.end_lines(process)
+        place = self.ring.next
+        self.runs.begin(process, place)
+        record = pack(self._clock(), (process, "system"), b"", 0)
+        self.ring.append(record, 0)
+        if self._writer is not None:
+            self._writer.put(place, record, 0, Mark(process, place))
+
+    def end_lines(self, process: str) -> None:
+        """The writers of ``process`` are gone: an unfinished line is finished as it is."""
+        for stream in STREAMS:
+            key = (process, stream)
+            self._release(key)
+            self._cut.discard(key)
+            if rest := self._open.pop(key, None):
+                self._store(self._clock(), key, bytes(rest) + b"\n", 1)
+        self._wake()
+
+    def show_unfinished(self) -> None:
+        """A prompt without its line end is worth showing to who begins to read; the rest joins it later."""
+        self._release_all()
+        for key, rest in self._open.items():
+            if cut := _characters(rest, len(rest)):
+                self._store(self._clock(), key, bytes(rest[:cut]), 1, partial=True)
+                del rest[:cut]
+
+    def last_lines(self, count: int, process: str, streams: frozenset[Stream] = frozenset({"stdout", "stderr"})) -> list[str]:
+        """The newest ``count`` lines of this run of ``process`` that are not blank, oldest first, undecodable bytes replaced."""
+        start = self.runs.present(process)
+        found: list[str] = []
+        for record in self.ring.newest_first():
+            if record.position + record.lines <= start or len(found) >= count:
+                break
+            if record.process == process and record.stream in streams:
+                lines = (line for line in reversed(record.text.decode(errors="replace").split("\n")) if line.strip())
+                found += lines
+        return found[:count][::-1]
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[asyncio.Event]:
+        """An event that is set at every change."""
+        changed = asyncio.Event()
+        self._changed.add(changed)
+        try:
+            yield changed
+        finally:
+            self._changed.discard(changed)
+
+    def close(self) -> None:
+        """Followers get what is there, and their end."""
+        self.closed = True
+        self._wake()
+
+    @property
+    def first(self) -> int:
+        """Position of the oldest line that is kept."""
+        return self.ring.first if self.store is None else min(self.store.first, self.ring.first)
+
+    def settled(self, place: int) -> bool:
+        """Whether the line at ``place`` is on the volume, if it ever will be."""
+        return self._writer is None or self._writer.settled(place)
+
+    async def flush(self) -> None:
+        """The last word: what is not on the volume yet is brought there. Nothing may be written after."""
+        if self._writer is not None:
+            await asyncio.to_thread(self._writer.close, CLOSE_SECONDS)
+
+    def _accept(self, now: int, key: tuple[str, Stream], data: bytes) -> None:
+        end = data.rfind(b"\n") + 1
+        rest = self._open.setdefault(key, bytearray())
+        if end:
+            whole = data[:end] if not rest else bytes(rest) + data[:end]
+            rest.clear()
+            if b"\r" in whole:
+                whole = whole.replace(b"\r\n", b"\n")
+            self._store_lines(now, key, whole)
+        rest += data[end:]
+        while len(rest) > TEXT_BYTES:
+            cut = _characters(rest, TEXT_BYTES)
+            self._store(now, key, bytes(rest[:cut]), 1, partial=True)
+            del rest[:cut]
+        self._wake()
+
+    def _drop(self, key: tuple[str, Stream], data: bytes, lines: int) -> None:
+        """Not kept, but counted. The line that was begun is finished as it is; the one that is cut off goes altogether."""
+        rest = self._open.get(key)
+        begun = bool(rest) or key in self._cut
+        if rest:
+            self._store(self._clock(), key, bytes(rest) + b"\n", 1)
+            rest.clear()
+        self.ring.skip(lines)
+        if self._releasing is None:
+            with contextlib.suppress(RuntimeError):  # no loop: the next write or reader finds it
+                self._releasing = asyncio.get_running_loop().call_later(HELD_SECONDS, self._release_all)
+        self._held[key] = _last_lines(data, begun=begun)
+        if data.endswith(b"\n"):
+            self._cut.discard(key)
+        else:
+            self._cut.add(key)
+        self._wake()
+
+    def _release(self, key: tuple[str, Stream]) -> None:
+        """The end of a flood is what people look for: its last lines are stored once it lets up."""
+        if held := self._held.pop(key, None):
+            self._store_lines(self._clock(), key, held)
+
+    def _release_all(self) -> None:
+        self._releasing = None
+        for key in tuple(self._held):
+            self._release(key)
+        self._wake()
+
+    def _store_lines(self, now: int, key: tuple[str, Stream], text: bytes) -> None:
+        """``text`` ends with LF; it is cut between lines where it can be, within a line that is too long."""
+        at = 0
+        while at < len(text):
+            end = min(at + TEXT_BYTES, len(text))
+            cut = text.rfind(b"\n", at, end) + 1
+            if cut:
+                piece = text[at:cut]
+                self._store(now, key, piece, piece.count(b"\n"))
+            else:
+                cut = at + _characters(text[at : end + 1], TEXT_BYTES)
+                self._store(now, key, text[at:cut], 1, partial=True)
+            at = cut
+
+    def _store(self, now: int, key: tuple[str, Stream], text: bytes, lines: int, *, partial: bool = False) -> None:
+        record = pack(now, key, text, lines, partial=partial)
+        if self._writer is not None:
+            self._writer.put(self.ring.next, record, lines)
+        self.ring.append(record, lines)
+
+    def _wake(self) -> None:
+        for event in self._changed:
+            event.set()
+
+    def _heard(self, text: str) -> None:
+        """From the writer's thread."""
+        log.warning("%s", text)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(self.system, text)
 
 
-async def _wait(changed: asyncio.Event) -> None:
-    try:
-        async with asyncio.timeout(IDLE_SECONDS):
-            await changed.wait()
-    except TimeoutError:
-        pass
+def _beginning(store: Store | None, now: int) -> tuple[int, tuple[Block, ...]]:
+    """Position of the first line of this agent, and what is there before it."""
+    return (position(now // 1_000_000, 1), ()) if store is None else (store.start, store.newest)
+
+
+def _about_lines(data: bytes, now: int) -> int:
+    """Line ends in ``data``; of a large piece an estimate, from a place that its writer cannot foresee."""
+    if len(data) <= SAMPLE_BYTES:
+        return data.count(b"\n")
+    at = now // 1000 % (len(data) - SAMPLE_BYTES)
+    return data.count(b"\n", at, at + SAMPLE_BYTES) * len(data) // SAMPLE_BYTES
+
+
+def _last_lines(data: bytes, *, begun: bool) -> bytes:
+    """The last whole lines of ``data`` within HELD_BYTES. ``begun``: it begins within a line, whose start is gone."""
+    end = data.rfind(b"\n") + 1
+    start = max(0, end - HELD_BYTES)
+    if begun or start:
+        start = data.find(b"\n", start, end) + 1
+    return data[start:end] if end > 0 and (start or not begun) else b""
+
+
+def _characters(data: bytes | bytearray, limit: int) -> int:
+    """Bytes of ``data``, at most ``limit`` of them, that do not end within a character of UTF-8."""
+    for back in range(1, min(4, limit) + 1):
+        byte = data[limit - back]
+        if byte & 0xC0 != 0x80:  # a character begins here
+            length = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
+            return limit if length <= back or length == 1 else limit - back
+    return limit

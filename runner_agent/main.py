@@ -4,74 +4,68 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
+import resource
 import signal
-import sys
-from datetime import UTC, datetime
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
-from runner_agent import memory, server
+from runner_agent import doorkeeper, memory, server
 from runner_agent.activity import Activity
 from runner_agent.auth import Credentials
 from runner_agent.logs import LogBook
+from runner_agent.logs_serve import LogServer
+from runner_agent.logs_store import Store
 from runner_agent.preview import start_preview
-from runner_agent.process import Supervisor
 from runner_agent.settings import Settings, SettingsError
 from runner_agent.status import runner_status
+from runner_agent.supervisor import Supervisor
 from runner_agent.sync import SyncService
+from runner_agent.volume import Volume
 from runner_agent.workspace import Workspace
+from sandbox_protocol import json_log
 
-_SHUTDOWN_SECONDS = 10
-"""For requests that are being answered; the pod's grace period must be longer."""
+_SHUTDOWN_SECONDS = 1
+"""For requests that are being answered. The kubelet ends us after the app container, with 2 s at least: what is left of them is
+for the log and the workspace, whose sync that is being applied is always finished."""
+_PLACES = doorkeeper.Places(own_pod=16)
+"""At the control port."""
+_OPEN_FILES = 16384
+"""What all places of all ports need at most, several times."""
 
 log = logging.getLogger(__name__)
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line: what log collectors read, and what text from outside cannot break out of."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
-
-
-def _configure_logging() -> None:
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 async def serve(settings: Settings, workspace: Workspace, credentials: Credentials, stop: asyncio.Event) -> None:
     """Until ``stop`` is set; then requests are finished, the app ends, and the workspace is closed with nothing to recover."""
     async with contextlib.AsyncExitStack() as life:
-        activity = Activity()
-        logbook = LogBook()
-        supervisor = Supervisor(settings, workspace, logbook)
+        activity, volume = Activity(), await asyncio.to_thread(Volume, settings.data)
+        logbook = LogBook(store=await asyncio.to_thread(_open_log, settings))
+        life.push_async_callback(logbook.flush)  # last of all: everybody else may still have something to say
+
+        async def touch(paths: Sequence[str]) -> None:
+            await sync.touch(paths)  # each of the two tells the other: of a sync, and of what an app may not have seen of it
+
+        supervisor = Supervisor(settings, workspace, logbook, touch)
         sync = SyncService(workspace, supervisor)
         life.push_async_callback(sync.close)
+        await sync.start()
         await supervisor.start()
         life.push_async_callback(supervisor.close)
         preview = await start_preview(settings, supervisor, logbook, activity)
         life.push_async_callback(preview.close)
 
         async def status() -> dict[str, Any]:
-            return await runner_status(supervisor, workspace, activity)
+            return await runner_status(supervisor, workspace, volume, activity)
 
-        services = server.Services(workspace, sync, supervisor, logbook.serve_log, status, activity)
+        services = server.Services(workspace, sync, supervisor, LogServer(logbook).serve, status, activity)
         runner = await _listen(settings, server.build(services, credentials), credentials)
         life.push_async_callback(runner.cleanup)
+        life.callback(sync.end_streams)
         life.callback(logbook.close)  # first of all: a follower of the log would hold up the end of the server
         watch = asyncio.create_task(credentials.watch(), name="credentials")
         life.callback(watch.cancel)
@@ -81,11 +75,21 @@ async def serve(settings: Settings, workspace: Workspace, credentials: Credentia
         log.info("ending")
 
 
+def _open_log(settings: Settings) -> Store | None:
+    """None when the volume has no place for it: an app whose log is in memory only is better than none."""
+    try:
+        return Store(settings.private / "log", settings.log_bytes, time.time_ns())
+    except OSError as error:
+        log.warning("the log is kept in memory only: %s", error)
+        return None
+
+
 async def _listen(settings: Settings, app: web.Application, credentials: Credentials) -> web.AppRunner:
     # bodies are decompressed by the sync itself, which bounds what comes out; keep-alive spans the pauses of someone who edits
     runner = web.AppRunner(app, access_log=None, auto_decompress=False, keepalive_timeout=300, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
-    await web.TCPSite(runner, port=settings.control_port, ssl_context=credentials.tls, reuse_address=True).start()
+    for listening in doorkeeper.listen(settings.control_port, _PLACES):
+        await web.SockSite(runner, listening, ssl_context=credentials.tls, backlog=doorkeeper.BACKLOG).start()
     return runner
 
 
@@ -99,7 +103,10 @@ async def _run(settings: Settings, workspace: Workspace, credentials: Credential
 
 def main() -> int:
     """Ends with 2 when the environment makes no sense, so that a typo is told apart from a crash."""
-    _configure_logging()
+    json_log.configure()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(_OPEN_FILES, hard)), hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # our memory holds the token
     try:
         settings = Settings.from_environment(os.environ)
         credentials = Credentials(settings.control_dir)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal, cast
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, cast
 
 from sandbox_protocol.wire import ManifestEntry
 
@@ -88,15 +88,34 @@ class Manifest:
     def load(cls, data: bytes) -> tuple[Manifest, int]:
         """A snapshot and its generation; ValueError when it is not what :meth:`dump` wrote."""
         head_line, _, body = data.partition(b"\n")
-        head: Mapping[str, object] = json.loads(head_line)
-        manifest = cls(int(cast("int", head["number"])))
+        number, generation, revision = _head(head_line)
+        manifest = cls(number)
         # a path may hold a newline, so entries are cut by their NUL: what stands before it starts after the last line's end
         at = 0
         while at < len(body):
             end = body.index(b"\n", body.index(b"\0", at)) + 1
-            manifest._lines[body[at : body.index(b"\0", at)].decode()] = body[at:end]
+            path = body[at : body.index(b"\0", at)].decode()
+            if path in manifest._lines:
+                raise ValueError("the manifest names a path twice")
+            manifest._lines[path] = body[at:end]
             at = end
         manifest._order = sorted(manifest._lines)
-        if head.get("format") != 1 or head.get("revision") != manifest.revision:
+        if manifest._order != list(manifest._lines):
+            raise ValueError("the manifest's paths are not in order")
+        if body and not number:
+            raise ValueError("the manifest has entries and says that nothing was synced")
+        if revision != manifest.revision:
             raise ValueError("the manifest's digest is not the one it was written with")
-        return manifest, int(cast("int", head["generation"]))
+        return manifest, generation
+
+
+def _head(text: bytes) -> tuple[int, int, object]:
+    """Number, generation and revision of a snapshot's first line."""
+    try:
+        head: Any = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("the manifest's head is not JSON") from error
+    match head:
+        case {"format": 1, "number": int(number), "generation": int(generation)} if number >= 0 and generation >= 0:
+            return number, generation, head.get("revision")
+    raise ValueError("the manifest's head is not of this format")

@@ -6,6 +6,8 @@ a text that was found good says nothing about what it will meet there.
 
 from __future__ import annotations
 
+import functools
+
 from sandbox_protocol.errors import Cause
 from sandbox_protocol.limits import NAME_BYTES, PATH_BYTES
 
@@ -91,13 +93,18 @@ def check_link(path: str, target: str) -> None:
         raise RefusedError(path, "InvalidLink", "'..' may stand only at the start of a link's target")
 
 
-def ancestors(path: str) -> list[str]:
+def ancestors(path: str) -> tuple[str, ...]:
     """The directories above ``path``, nearest last; without the root."""
-    found, cut = [], path.find("/")
+    return _lineage(path.rpartition("/")[0])
+
+
+@functools.lru_cache(maxsize=4)  # entries come sorted, so neighbours share theirs; one of 500 levels takes 300 kB
+def _lineage(directory: str) -> tuple[str, ...]:
+    found, cut = [], directory.find("/")
     while cut != -1:
-        found.append(path[:cut])
-        cut = path.find("/", cut + 1)
-    return found
+        found.append(directory[:cut])
+        cut = directory.find("/", cut + 1)
+    return (*found, directory) if directory else ()
 
 
 def split(path: str) -> tuple[str, str]:

@@ -6,37 +6,45 @@ Reached by the API server and the gateway only (network policy); no credential o
 from __future__ import annotations
 
 import asyncio
-import html
 import json
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
+from runner_agent import doorkeeper
 from runner_agent.activity import Activity
+from runner_agent.install import LABEL as INSTALL
 from runner_agent.logs import LogBook
-from runner_agent.process import Supervisor
-from runner_agent.settings import Settings
-from sandbox_protocol import names
+from runner_agent.settings import WEB, Settings
+from runner_agent.supervisor import Supervisor
+from sandbox_protocol import names, waiting_page
 from sandbox_protocol.errors import StatusError
-from sandbox_protocol.http1 import Head, encode_request, encode_response
-from sandbox_protocol.http1_proxy import Forward, Proxy, Reply
+from sandbox_protocol.http1 import Head, encode_block, encode_response
+from sandbox_protocol.http1_proxy import Proxy
+from sandbox_protocol.http1_routing import Forward, Reply
 
 PORT_HEADER = b"x-sandbox-port"
 RELOAD_SECONDS = 1
 LAST_LINES = 10
 _OWN_PORTS = frozenset({names.CONTROL_PORT, names.LAUNCHER_PORT, names.PREVIEW_PORT})
+_FORWARDED = frozenset([b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port"])
+_ORIGIN = re.compile(rb"[a-z][a-z0-9+.-]*://[^/?#]*", re.IGNORECASE)
+_REMEMBERED = 64
+"""Heads of each direction: a hundred files of one page share a few, and every pod pays for them."""
+_MAX_CONNECTIONS = 1024
+_PLACES = doorkeeper.Places(own_pod=32)
 _UNPRIVILEGED = 1024
 _LINE_CHARACTERS = 200
-_PAGE_BYTES = 4096
-"""It comes again every second, for as long as an install takes."""
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<meta http-equiv="refresh" content="{seconds}"><title>{title}</title>
-<style>
-:root {{ color-scheme: light dark }}
-body {{ font: 16px/1.5 system-ui, sans-serif; display: grid; place-items: center; min-height: 90vh; margin: 0 }}
-main {{ max-width: 44rem; padding: 2rem }} h1 {{ font-size: 1.3rem; margin: 0 0 .5rem }} p {{ margin: 0; opacity: .8 }}
-pre {{ font: 13px/1.4 ui-monospace, monospace; overflow: auto; padding: 1rem; border: 1px solid #8884; border-radius: 6px }}
-</style></head><body><main><h1>{title}</h1><p>{message}</p>{lines}</main></body></html>
-"""
+_TITLES = {
+    "AwaitingFirstSync": "Waiting for the first files",
+    "Installing": "Installing dependencies",
+    "CrashLoop": "The app keeps crashing",
+    "OOMKilled": "The app ran out of memory",
+    "Exited": "The app has ended",
+    "InstallFailed": "Dependencies could not be installed",
+    "NoCommand": "Nothing to run yet",
+}
+_FAILED = frozenset(["CrashLoop", "OOMKilled", "Exited", "InstallFailed", "NoCommand"])
 
 
 class Preview:
@@ -54,12 +62,23 @@ class Preview:
             port = self._port(request)
         except StatusError as error:
             return _status(request, error)
+        address = self._address(port)
+
+        def still(_: bytes) -> bool:
+            self._activity.visited_from(peer)
+            return self._address(port) == address
+
         return Forward(
-            (self._supervisor.app_host if port == self._settings.app.port else "127.0.0.1", port),
+            address,
             rewritten(request, port),
-            _response,
-            lambda why: self._waiting(request, port, why),
+            response_of(port),
+            lambda asked, why: self._waiting(asked, port, why),
+            still=still,
         )
+
+    def _address(self, port: int) -> tuple[str, int]:
+        process = self._supervisor.serving(port)
+        return process.host if process is not None else "127.0.0.1", port
 
     def _port(self, request: Head) -> int:
         values = list(request.all(PORT_HEADER))
@@ -73,84 +92,120 @@ class Preview:
         return int(given)
 
     def _waiting(self, request: Head, port: int, why: str) -> Reply:
-        if port == self._settings.app.port:
-            condition = self._supervisor.condition()
-            title, message = _title(condition["reason"]), condition["message"].partition("\n")[0]
-            if condition["status"] == "True":  # it answered a moment ago
-                title, message = "The app does not answer", why
-        else:
+        process = self._supervisor.serving(port)
+        writer = WEB if process is None else process.name
+        condition = self._supervisor.condition()
+        reason, failed, facts = condition["reason"], False, [("Port", str(port))]
+        if process is None or process.ready:  # no declared port, or it answered a moment ago
             title, message = f"Nothing answers on port {port}", why
+        elif process.name == WEB:
+            title, failed = _TITLES.get(reason, "The app is starting"), reason in _FAILED
+            message = condition["message"]
+            facts = [("State", reason), *facts]
+        else:
+            now = process.shown()
+            title, message = f"Process {process.name} is not ready", f"{now.state}: {now.message or why}"
+            facts = [("Process", process.name), ("State", now.state), *facts]
         if b"text/html" not in (request.get(b"accept") or b""):
             return _status(request, StatusError(503, f"{title}: {message}", retry_after=RELOAD_SECONDS))
-        lines = [line[:_LINE_CHARACTERS] for line in self._logbook.last_lines(LAST_LINES)]
-        return _reply(request, 503, b"text/html; charset=utf-8", _page(title, message, lines), retry=True)
+        message = message.partition("\n")[0].removesuffix(" Last lines:")  # the page has more of them
+        if reason in ("Installing", "InstallFailed"):
+            writer = INSTALL
+        lines = tuple(line[:_LINE_CHARACTERS] for line in self._logbook.last_lines(LAST_LINES, writer))
+        words = message[:1].upper() + message[1:]
+        page = waiting_page.Page(title, words, RELOAD_SECONDS, failed, tuple(facts), lines, request.id)
+        return _reply(request, 503, b"text/html; charset=utf-8", page.html(), retry=True)
 
 
 async def start_preview(settings: Settings, supervisor: Supervisor, logbook: LogBook, activity: Activity) -> PreviewServer:
     """Listens on every address of the pod."""
-    proxy = Proxy(Preview(settings, supervisor, logbook, activity))
-    server = await asyncio.get_running_loop().create_server(proxy.protocol, port=settings.preview_port, reuse_address=True)
-    return PreviewServer(server, proxy)
+    router = Preview(settings, supervisor, logbook, activity)
+    proxy = Proxy(router, max_clients=_MAX_CONNECTIONS, remember=_REMEMBERED)
+    loop = asyncio.get_running_loop()
+    doors = doorkeeper.listen(settings.preview_port, _PLACES)
+    return PreviewServer(
+        [await loop.create_server(proxy.protocol, sock=door, backlog=doorkeeper.BACKLOG) for door in doors], proxy
+    )
 
 
 class PreviewServer:
-    def __init__(self, server: asyncio.Server, proxy: Proxy) -> None:
-        self._server = server
+    def __init__(self, servers: Sequence[asyncio.Server], proxy: Proxy) -> None:
+        self._servers = servers
         self._proxy = proxy
 
     @property
     def port(self) -> int:
-        return int(self._server.sockets[0].getsockname()[1])
+        return int(self._servers[0].sockets[0].getsockname()[1])
 
     async def close(self) -> None:
-        self._server.close()
+        for server in self._servers:
+            server.close()
         self._proxy.close()
 
 
 def rewritten(request: Head, port: int) -> bytes:
-    """The head as the app sees it. Host becomes ``localhost:<port>``, which every dev server accepts; an Origin that is the
-    preview's own becomes the same, and a foreign one stays foreign. X-Forwarded-Host keeps what the browser asked for."""
+    """The header block as the app sees it. Host becomes ``localhost:<port>``, which every dev server accepts.
+
+    A request that says to come from the preview's own origin is shown one world: Origin and Referer become that local address,
+    and no X-Forwarded-Host or -Proto contradicts it, so a framework's check against forgery passes whatever it compares
+    (Django: Origin and Host; Rails and Next.js: Origin and X-Forwarded-Host). A foreign Origin stays foreign. All others keep
+    what the browser asked for in X-Forwarded-Host, from which frameworks make absolute links.
+    """
     host = request.get(b"host") or b""
     local = b"localhost:%d" % port
+    own = _is_at(request.get(b"origin") or b"", host)
     headers = []
-    for name, value in request.end_to_end(lambda name: name == PORT_HEADER):
+    for name, value in request.end_to_end(lambda name: name == PORT_HEADER or (own and name in _FORWARDED)):
         match name.lower():
             case b"host":
                 headers.append((name, local))
-            case b"origin" if value.partition(b"://")[2].lower() == host.lower():
+            case b"origin" if own:
                 headers.append((name, b"http://" + local))
+            case b"referer" if own and _is_at(value, host):
+                headers.append((name, b"http://" + local + value[len(_origin(value)) :]))
             case _:
                 headers.append((name, value))
-    if request.get(b"x-forwarded-host") is None:
+    if not own and request.get(b"x-forwarded-host") is None:
         headers.append((b"X-Forwarded-Host", host))
-    return encode_request(request.method, request.target, [*headers, *_upgrade(request)])
+    return encode_block([*headers, *_upgrade(request)])
 
 
-def _response(head: Head) -> bytes:
-    return encode_response(head.status, head.reason, [*head.end_to_end(), *(_upgrade(head) if head.status == 101 else ())])
+def _origin(url: bytes) -> bytes:
+    match = _ORIGIN.match(url)
+    return match[0] if match is not None else b""
+
+
+def _is_at(url: bytes, host: bytes) -> bool:
+    return _origin(url).partition(b"://")[2].lower() == host.lower()
+
+
+@lru_cache(32)
+def response_of(port: int) -> Callable[[Head], bytes]:
+    """The response head of the app on ``port``; the same function for the same port, as equal heads are remembered with it."""
+    local = re.compile(rb"(?:https?:)?//(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\]):%d(?=[/?#]|$)" % port, re.IGNORECASE)
+
+    def response(head: Head) -> bytes:
+        headers = [
+            (name, _from_here(value, local) if name.lower() == b"location" else value) for name, value in head.end_to_end()
+        ]
+        return encode_response(head.status, head.reason, [*headers, *(_upgrade(head) if head.status == 101 else ())])
+
+    return response
+
+
+def _from_here(location: bytes, local: re.Pattern[bytes]) -> bytes:
+    """A redirect to the address under which the app knows itself leads the browser to the place that it asked: a path on the same
+    host. One slash only: two would name another host."""
+    here = local.match(location)
+    if here is None:
+        return location
+    rest = location[here.end() :]
+    return b"/" + rest.lstrip(b"/\\")
 
 
 def _upgrade(head: Head) -> list[tuple[bytes, bytes]]:
     protocol = head.upgrade
     return [(b"Connection", b"Upgrade"), (b"Upgrade", protocol)] if protocol else []
-
-
-def _page(title: str, message: str, lines: list[str]) -> bytes:
-    """At most _PAGE_BYTES: the oldest lines give way."""
-    pre = f"<pre>{html.escape(chr(10).join(lines))}</pre>" if lines else ""
-    words = {"title": html.escape(title), "message": html.escape(message[:300])}
-    page = _PAGE.format(seconds=RELOAD_SECONDS, lines=pre, **words).encode()
-    return page if len(page) <= _PAGE_BYTES or not lines else _page(title, message, lines[1:])
-
-
-def _title(reason: str) -> str:
-    return {
-        "AwaitingFirstSync": "Waiting for the first files",
-        "Installing": "Installing dependencies",
-        "CrashLoop": "The app keeps crashing",
-        "InstallFailed": "Dependencies could not be installed",
-        "NoCommand": "Nothing to run yet",
-    }.get(reason, "The app is starting")
 
 
 def _status(request: Head, error: StatusError) -> Reply:
@@ -161,6 +216,7 @@ def _status(request: Head, error: StatusError) -> Reply:
 
 def _reply(request: Head, code: int, kind: bytes, body: bytes, *, retry: bool) -> Reply:
     headers = [(b"Content-Type", kind), (b"Content-Length", b"%d" % len(body)), (b"Cache-Control", b"no-store")]
+    headers.append((b"Content-Security-Policy", waiting_page.CONTENT_SECURITY_POLICY))
     if retry:
         headers.append((b"Retry-After", b"%d" % RELOAD_SECONDS))
     reason = {400: b"Bad Request", 403: b"Forbidden"}.get(code, b"Service Unavailable")

@@ -1,32 +1,30 @@
-"""The app's life: wait for files, install what it needs, run it, restart it when it must, back off when it keeps crashing.
+"""The life of one process: started when all it needs is there, watched, ended when told, tried again when it ended by itself.
 
-One task walks through that life (:meth:`Supervisor._live`); everybody else only wakes it. States are those of RunnerStatus in
+One task walks through that life (:meth:`Process.live`); everybody else only asks. States are those of RunnerStatus in
 docs/architecture.md. Nothing here trusts the app: what it says is shown, never obeyed.
+
+A process that ends is tried again with back-off, whatever its exit code: a server that ended does not serve. The exception is
+one without a port that ends with 0: it has done its work, such as a build; it is ``Exited`` with reason ``Completed``, and runs
+again after the next sync that changes something, or when it is restarted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import json
-import os
 import signal
-import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from runner_agent import detect, probe
-from runner_agent.detect import Install, NoCommandError, Plan
+from runner_agent import probe
+from runner_agent.detect import NoCommandError, Plan
 from runner_agent.frames import Exited
 from runner_agent.launcher_link import Link, Run
 from runner_agent.logs import LogBook
-from runner_agent.settings import Settings
-from sandbox_protocol.wire import RestartMode
+from runner_agent.settings import WEB, ProcessSettings
 
 State = Literal["AwaitingFirstSync", "AwaitingLauncher", "Installing", "Starting", "Running", "Stopping", "BackOff", "Exited"]
 
@@ -35,22 +33,18 @@ FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 1.0, 30.0
 HEALTHY_SECONDS = 10.0
 """A run that lasted this long was not a failed start: the next crash begins with the shortest back-off again."""
 LAST_LINES = 10
-_MANIFEST_BYTES = 4 * 1024 * 1024
-"""Of a file that decides what runs; a package-lock.json of a large project has 1 to 2 MB."""
-_INSTALLED = "installed"
-_STOP_SLACK_SECONDS = 10.0
-
-
-class Synced(Protocol):
-    """What the supervisor needs of the workspace."""
-
-    @property
-    def revision(self) -> str | None: ...
+STILL_SECONDS = 5.0
+"""Between two looks whether an app that has answered still listens."""
+UNSEEN_SECONDS = (0.3, 4.0)
+"""From the moment a process is ready: when what was synced since its start is touched. Watchers are up within 0.1 s of Vite's
+first answer here; the second time is for a slow machine and a large tree."""
+MESSAGE_CHARACTERS = 2000
+STOP_SLACK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """Where the app's life stands. ``since`` is Unix time."""
+    """Where a process stands. ``since`` is Unix time."""
 
     state: State
     reason: str = ""
@@ -60,84 +54,100 @@ class Now:
     signal: int | None = None
 
 
-class Supervisor:
-    """``start``, then wake it by ``on_synced`` and ``restart``; ``close`` leaves the app running for the next agent to adopt."""
+class Surroundings(Protocol):
+    """What a process needs of the supervisor."""
 
-    def __init__(self, settings: Settings, workspace: Synced, logbook: LogBook) -> None:
+    link: Link
+    logbook: LogBook
+    working_dir: str
+    touch: Callable[[Sequence[str]], Awaitable[None]]
+    """Gives synced files a new modification time, so that who watches them looks again."""
+
+    async def plan(self, process: ProcessSettings) -> Plan:
+        """What to run now; NoCommandError says why nothing can."""
+
+    async def prepared(self) -> bool:
+        """Whether what the install makes is there. If not, everything begins anew, and this process is about to be halted."""
+
+
+class Process:
+    """``live`` is its task. ``restart`` and ``halt`` end the present run; the one is followed by another, the other is not."""
+
+    def __init__(self, settings: ProcessSettings, surroundings: Surroundings) -> None:
+        self.name, self.port = settings.name, settings.port
+        self.host = probe.HOSTS[0]
+        """Loopback address where it answered last."""
+        self.ready = False
+        """It has answered HTTP on its port and still listens, or, without a port, it runs."""
         self._settings = settings
-        self._workspace = workspace
-        self._logbook = logbook
-        self.link = Link(logbook, settings.launcher_port)
+        self._around = surroundings
         self._now = Now("AwaitingFirstSync", since=time.time())
         self._plan: Plan | None = None
         self._run: Run | None = None
         self._restarts = 0
-        self._ready = False
-        self.app_host = probe.HOSTS[0]
-        """Loopback address where the app answered last."""
-        self._task: asyncio.Task[None] | None = None
-        self._wake = asyncio.Event()  # files came, or the launcher
-        self._again = asyncio.Event()  # run anew, from the beginning
+        self._asked = asyncio.Event()  # to end the present run, or the wait for the next one
+        self._halted = False
         self._grace = DEFAULT_GRACE_SECONDS
         self._waiters: list[asyncio.Future[None]] = []
-
-    async def start(self) -> None:
-        await self.link.start()
-        self.link.on_change = self._wake.set
-        self._task = asyncio.create_task(self._live(), name="supervisor")
-
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        await self.link.close()
+        self._unseen: set[str] | None = None  # paths, while it may not watch its files yet
 
     # What others ask
 
+    def restart(self, grace: float) -> asyncio.Future[None]:
+        """Ends the run and begins another. The future is done once the old one is gone and the new one on its way."""
+        self._ask(grace)
+        return self.underway()
+
+    def underway(self) -> asyncio.Future[None]:
+        """Done at the next beginning of a run, of the install before it, or of the wait that stands for it."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        return waiter
+
+    def halt(self, grace: float) -> None:
+        """``live`` ends when nothing of the run is left."""
+        self._halted = True
+        self._ask(grace)
+
+    def synced(self, changed: Sequence[str]) -> None:
+        """Files changed while it goes on running."""
+        if self._unseen is not None:
+            self._unseen.update(changed)
+
+    def wants_restart(self, changed: Sequence[str]) -> bool:
+        """Whether a sync with ``restart: auto`` that changed these paths begins it anew."""
+        if self.completed:
+            return bool(changed)
+        return self.dead or (self._plan is not None and self._plan.triggered_by(changed))
+
     @property
-    def ready(self) -> bool:
-        """The app has answered HTTP on its port, and still runs."""
-        return self._ready
+    def dead(self) -> bool:
+        return self._now.state in ("BackOff", "Exited") and not self.completed
 
-    def readiness(self) -> tuple[bool, str]:
-        condition = self.condition()
-        return self._ready, "" if self._ready else f"{condition['reason']}: {condition['message']}"
+    @property
+    def completed(self) -> bool:
+        return self._now.reason == "Completed"
 
-    async def on_synced(self, changed: Sequence[str], restart: RestartMode, first: bool) -> bool:
-        """Files changed. Returns whether the app is (re)started for it; never waits for that, nor for an install."""
-        self._wake.set()
-        if first:
-            return True
-        dead = self._now.state in ("BackOff", "Exited")
-        triggered = self._plan is None or self._plan.triggered_by(changed)
-        wanted = (
-            restart == "always" or (restart == "auto" and bool(changed) and (triggered or dead)) or (restart == "auto" and dead)
-        )
-        if wanted:
-            self._request(DEFAULT_GRACE_SECONDS)
-        return wanted
+    def stand(self, state: State, reason: str = "", message: str = "", ended: Exited | None = None) -> None:
+        """For the supervisor: why it does not live at present."""
+        self._enter(state, reason, message, ended)
+        if state != "Stopping":
+            self._tell_waiters()
 
-    async def restart(self, grace: float | None) -> dict[str, Any]:
-        """The process once the old one is gone and the new one on its way. Before the first sync nothing can be restarted."""
-        if self._now.state not in ("AwaitingFirstSync", "AwaitingLauncher"):
-            seconds = DEFAULT_GRACE_SECONDS if grace is None else grace
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            self._request(seconds)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(waiter, seconds + _STOP_SLACK_SECONDS)
-        return self.process_json()
+    # What is shown
 
-    def _shown(self) -> Now:
+    def shown(self) -> Now:
         """As it stands, but nothing is said of a run whose launcher is away: it may be gone with its container."""
-        if self._now.state in ("Installing", "Starting", "Running", "Stopping") and not self.link.connected.is_set():
+        running = self._now.state in ("Installing", "Starting", "Running", "Stopping")
+        if running and not self._around.link.connected.is_set():
             return Now("AwaitingLauncher", since=self._now.since)
         return self._now
 
-    def process_json(self) -> dict[str, Any]:
-        now, run = self._shown(), self._run
+    def to_json(self) -> dict[str, Any]:
+        now, run = self.shown(), self._run
         return {
+            "name": self.name,
+            "port": self.port,
             "state": now.state,
             "reason": now.reason,
             "message": now.message,
@@ -145,165 +155,156 @@ class Supervisor:
             "exitCode": now.exit_code,
             "signal": now.signal,
             "restarts": self._restarts,
-            "since": datetime.fromtimestamp(now.since, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "since": rfc3339(now.since),
             "command": list(self._plan.command) if self._plan is not None else [],
-            "ready": self._ready,
+            "ready": self.ready,
         }
-
-    def condition(self) -> dict[str, str]:
-        """AppReady in words."""
-        now = self._shown()
-        if self._ready:
-            return {
-                "type": "AppReady",
-                "status": "True",
-                "reason": "Ready",
-                "message": f"answers on port {self._settings.app.port}",
-            }
-        reason, message = {
-            "AwaitingFirstSync": ("AwaitingFirstSync", "waits for its first files: kubectl sandbox sync NAME DIRECTORY"),
-            "AwaitingLauncher": ("Starting", "the app container is not up yet"),
-            "Installing": ("Installing", "installs dependencies; the log shows how far it is"),
-            "Starting": ("Starting", f"has not answered on port {self._settings.app.port} yet"),
-            "Running": ("Starting", f"runs, but does not answer on port {self._settings.app.port}"),
-            "Stopping": ("Starting", "is being restarted"),
-            "BackOff": ("CrashLoop", "keeps ending"),
-            "Exited": ("Exited", "has ended"),
-        }[now.state]
-        return {"type": "AppReady", "status": "False", "reason": now.reason or reason, "message": now.message or message}
 
     # Its life
 
-    def _request(self, grace: float) -> None:
-        self._grace = grace
-        self._again.set()
-        self._wake.set()
-
-    async def _live(self) -> None:
+    async def live(self, adopted: Run | None = None) -> None:
+        """Until halted. ``adopted`` is a run of it that the agent before has started."""
         crashes = 0
-        while True:
-            self._wake.clear()
-            if self._workspace.revision is None:
-                self._enter("AwaitingFirstSync")
-                await self._wake.wait()
-                continue
-            if not self.link.connected.is_set():
-                self._enter("AwaitingLauncher")
-                await self._wake.wait()
-                continue
-            self._again.clear()
+        while not self._halted:
             began = time.monotonic()
-            ended = await self._attempt()
-            if ended is None:  # asked to begin anew
+            ended = await self._attempt(adopted)
+            adopted = None
+            if ended is not None and not self._around.link.connected.is_set():
+                await self._launcher()
+                continue
+            if ended is not None:
+                crashes = 1 if time.monotonic() - began > HEALTHY_SECONDS else crashes + 1
+                await self._rest(ended, crashes)
+            if self._asked.is_set():
                 crashes = 0
-                self._restarts += 1
-                continue
-            crashes = 1 if time.monotonic() - began > HEALTHY_SECONDS else crashes + 1
-            if not self.link.connected.is_set():
-                continue
-            await self._back_off(crashes)
             self._restarts += 1
-            if self._again.is_set():
-                crashes = 0
+            if not self._halted:
+                self._asked.clear()
+        self._halted = False
+        self._asked.clear()
 
-    async def _attempt(self) -> Exited | None:
-        """One life, install and app; how it ended, or None when another one is wanted."""
-        adopted, self.link.adopted = self.link.adopted, None
+    async def _attempt(self, adopted: Run | None) -> Exited | None:
+        """One run; how it ended by itself, or None after ending it because that was asked for."""
         try:
-            self._plan = await asyncio.to_thread(self._find_plan)
+            self._plan = await self._around.plan(self._settings)
         except NoCommandError as error:
-            if adopted is not None:
-                await self._stop(adopted)
             self._plan = None
-            self._logbook.system(str(error))
-            self._enter("Exited", "NoCommand", str(error))
-            self._tell_waiters()
-            await self._again.wait()
-            return None
-        install = self._plan.install
-        installed = install is None or await asyncio.to_thread(self._installed, install)
-        if adopted is not None and adopted.label == "app" and installed:
-            self._run = adopted
-        else:
             if adopted is not None:
                 await self._stop(adopted)
-            self._logbook.begin_run()
-            if install is not None and not installed:
-                ended, gone_on = await self._install(install)
-                if not gone_on:
-                    return ended
-            self._logbook.system("$ " + " ".join(self._plan.command))
-            self._run = self.link.run(self._plan.command, self._settings.app.working_dir, self._environment(), "app")
+            self._around.logbook.system(str(error), self.name)
+            self.stand("Exited", "NoCommand", str(error))
+            await self._asked.wait()
+            return None
+        if not await self._around.prepared():
+            if adopted is not None:
+                await self._stop(adopted)
+            await self._asked.wait()
+            return None
+        if not self._asked.is_set() and not self._around.link.connected.is_set():
+            await self._launcher()
+        if self._asked.is_set() and adopted is None:
+            return None
+        self._run = adopted or self._begin(self._plan)
+        self._unseen = None if adopted else set()
         self._enter("Starting")
         self._tell_waiters()
-        watching = asyncio.create_task(self._watch_readiness(), name="readiness")
+        watching = asyncio.create_task(self._watch(self._run), name=f"readiness of {self.name}")
         try:
             return await self._until_over(self._run)
         finally:
             watching.cancel()
-            self._ready = False
+            self.ready = False
+            self._unseen = None
 
-    async def _install(self, install: Install) -> tuple[Exited | None, bool]:
-        """(how it ended, whether the app may run now)."""
-        self._enter("Installing", message="runs " + " ".join(install.command))
-        self._tell_waiters()
-        self._logbook.system("$ " + " ".join(install.command))
-        self._run = self.link.run(install.command, self._settings.app.working_dir, self._environment(), "install")
-        ended = await self._until_over(self._run)
-        if ended is None or ended.exit_code != 0:
-            return ended, False
-        await asyncio.to_thread(self._remember, install)
-        return ended, True
+    def _begin(self, plan: Plan) -> Run:
+        around = self._around
+        around.logbook.begin_run(self.name)
+        around.logbook.system("$ " + " ".join(plan.command), self.name)
+        env = {**self._settings.env, "HOST": "0.0.0.0"}  # noqa: S104 - in its pod
+        if self.port is not None:
+            env["PORT"] = str(self.port)
+        return around.link.run(plan.command, around.working_dir, env, self.name)
 
     async def _until_over(self, run: Run) -> Exited | None:
-        """How ``run`` ended by itself; None after ending it because another one is wanted."""
-        asked = asyncio.ensure_future(self._again.wait())
-        waiting: list[asyncio.Future[Any]] = [asked, run.exited]
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            asked.cancel()
-        if run.exited.done() and not self._again.is_set():
+        await either(run, self._asked)
+        if run.exited.done() and not self._asked.is_set():
             return run.exited.result()
         await self._stop(run)
         return None
 
     async def _stop(self, run: Run) -> None:
-        self._ready = False
+        self.ready = False
         self._enter("Stopping")
-        while not run.exited.done():
-            self.link.stop(run, self._grace)
-            with contextlib.suppress(TimeoutError):  # a launcher that lost its connection is asked again
-                await asyncio.wait_for(asyncio.shield(run.exited), self._grace + _STOP_SLACK_SECONDS)
+        await stop(self._around.link, run, self._grace)
 
-    async def _back_off(self, crashes: int) -> None:
-        assert self._run is not None
-        ended = self._run.exited.result()
+    async def _launcher(self) -> None:
+        """Until there is a launcher, or something else is asked for."""
+        self._enter("AwaitingLauncher")
+        tasks = [asyncio.ensure_future(event.wait()) for event in (self._around.link.connected, self._asked)]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _rest(self, ended: Exited, crashes: int) -> None:
+        """Between a run that ended by itself and the next one."""
+        what, how = "the app" if self.name == WEB else f"process {self.name}", how_it_ended(ended)
+        if ended.exit_code == 0 and self.port is None:
+            self._around.logbook.system(f"{what} has done its work; it runs again after the next sync or restart", self.name)
+            self.stand("Exited", "Completed", "has done its work; runs again after a sync that changes something", ended)
+            await self._asked.wait()
+            return
         seconds = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (crashes - 1))
-        how = _how(ended)
-        what = "the install" if self._run.label == "install" else "the app"
-        reason = "InstallFailed" if self._run.label == "install" else "CrashLoop"
-        self._logbook.system(f"{what} {how}; next try in {seconds:.0f} s")
-        lines = "\n".join(self._logbook.last_lines(LAST_LINES))
+        self._around.logbook.system(f"{what} {how}; next try in {seconds:.0f} s", self.name)
+        lines = "\n".join(self._around.logbook.last_lines(LAST_LINES, self.name))
         message = f"{what} {how}; tried again in {seconds:.0f} s, or at once after a sync. Last lines:\n{lines}"
-        self._enter("BackOff", reason, message[:2000], ended)
-        self._tell_waiters()
+        reason = "OOMKilled" if ended.out_of_memory else "CrashLoop"
+        self.stand("BackOff", reason, message[:MESSAGE_CHARACTERS], ended)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._again.wait(), seconds)
+            await asyncio.wait_for(self._asked.wait(), seconds)
 
-    async def _watch_readiness(self) -> None:
-        """Quickly while it starts, as somebody waits for it; then slowly, only to notice that it stopped answering."""
+    async def _watch(self, run: Run) -> None:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._answers(run)
+                if self._now.state == "Starting" and self._unseen is not None:
+                    group.create_task(self._show_unseen(self._unseen))
+                self.ready = True
+                self._enter("Running")
+                await self._stops_listening()
+                self.ready = False
+
+    async def _answers(self, run: Run) -> None:
+        """Asked in quick succession, as somebody waits for it."""
+        if self.port is None:
+            await run.started.wait()
+            return
         delay = 0.05
-        while True:
-            host = await probe.answering_host(self._settings.app.port)
-            answers = host is not None
-            self.app_host = host or self.app_host
-            if answers != self._ready or (answers and self._now.state == "Starting"):
-                self._ready = answers
-                if answers:
-                    self._enter("Running")
-            delay = 5.0 if answers else min(0.5, delay * 1.3)
+        while (host := await probe.answering_host(self.port)) is None:
             await asyncio.sleep(delay)
+            delay = min(0.5, delay * 1.3)
+        self.host = host
+
+    async def _stops_listening(self) -> None:
+        if self.port is None:
+            await asyncio.get_running_loop().create_future()  # its end is told otherwise
+            return
+        while await probe.accepts(self.host, self.port):  # noqa: ASYNC110 - nobody would tell
+            await asyncio.sleep(STILL_SECONDS)
+
+    async def _show_unseen(self, unseen: set[str]) -> None:
+        waited = 0.0
+        for seconds in UNSEEN_SECONDS:
+            await asyncio.sleep(seconds - waited)
+            waited = seconds
+            if unseen:
+                await self._around.touch(tuple(unseen))
+        self._unseen = None
+
+    def _ask(self, grace: float) -> None:
+        self._grace = grace
+        self._asked.set()
 
     def _enter(self, state: State, reason: str = "", message: str = "", ended: Exited | None = None) -> None:
         changed = (self._now.state, self._now.reason) != (state, reason)
@@ -318,56 +319,37 @@ class Supervisor:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _environment(self) -> dict[str, str]:
-        return {"PORT": str(self._settings.app.port), "HOST": "0.0.0.0"}  # noqa: S104 - in its pod
 
-    # Files, in a thread
-
-    def _root(self) -> Path:
-        """The working directory as this container sees it; the app's /workspace is the tree."""
-        relative = os.path.relpath(self._settings.app.working_dir, "/workspace")
-        return self._settings.tree if relative.startswith("..") else self._settings.tree / relative
-
-    def _find_plan(self) -> Plan:
-        root = self._root()
-        return detect.plan(lambda name: read_plain(root / name), self._settings.app.command, self._settings.app.port)
-
-    def _installed(self, install: Install) -> bool:
-        marker = read_plain(self._settings.private / _INSTALLED)
-        try:
-            return json.loads(marker or b"{}") == {install.folder: install.digest} and (self._root() / install.folder).is_dir()
-        except ValueError:
-            return False
-
-    def _remember(self, install: Install) -> None:
-        path = self._settings.private / _INSTALLED
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps({install.folder: install.digest}))
-        part.replace(path)
+async def stop(link: Link, run: Run, grace: float) -> None:
+    """Returns when nothing of ``run`` is left. A launcher that lost its connection is asked again."""
+    while not run.exited.done():
+        link.stop(run, grace)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(run.exited), grace + STOP_SLACK_SECONDS)
 
 
-def read_plain(path: Path) -> bytes | None:
-    """A small plain file; None for anything else. The app may have put a link or a pipe in its place: neither is followed."""
+async def either(run: Run, event: asyncio.Event) -> None:
+    """Until the run is over or the event is set."""
+    asked = asyncio.ensure_future(event.wait())
+    waiting: list[asyncio.Future[Any]] = [asked, run.exited]
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.ENXIO):
-            return None
-        raise
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
-        content = file.read(_MANIFEST_BYTES + 1)
-        return content if len(content) <= _MANIFEST_BYTES else None
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        asked.cancel()
 
 
-def _how(ended: Exited) -> str:
+def rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def how_it_ended(ended: Exited) -> str:
+    """In words that follow a subject."""
     if ended.signal is not None:
         try:
             name = signal.Signals(ended.signal).name
         except ValueError:
             name = f"signal {ended.signal}"
-        return f"was killed by {name}" + (" (out of memory?)" if ended.signal == signal.SIGKILL else "")
+        return f"was killed by {name}" + (f": {ended.error}" if ended.error else "")
     if ended.exit_code is None:
         return f"could not go on: {ended.error}"
     return f"ended with exit code {ended.exit_code}" + (f": {ended.error}" if ended.error else "")

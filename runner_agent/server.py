@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -15,6 +16,7 @@ from aiohttp import web
 
 from runner_agent.activity import Activity
 from runner_agent.auth import Credentials
+from runner_agent.in_flight import InFlight
 from runner_agent.sync import SyncService
 from runner_agent.workspace import Workspace
 from sandbox_protocol.errors import StatusError
@@ -24,16 +26,17 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _OPEN = frozenset({"/healthz", "/readyz"})
 _GRACE_MAX = 600
 """Seconds. A pod's own end would wait no longer for us."""
+_NAME_MAX = 32
 
 log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Supervisor(Protocol):
-    """What the control port asks of the app's process; :class:`runner_agent.process.Supervisor` is one."""
+    """What the control port asks of the app's process; :class:`runner_agent.supervisor.Supervisor` is one."""
 
     async def on_synced(self, changed: Sequence[str], restart: RestartMode, first: bool) -> bool: ...
-    async def restart(self, grace: float | None) -> dict[str, Any]: ...
+    async def restart(self, grace: float | None, name: str | None = None) -> dict[str, Any]: ...
     def readiness(self) -> tuple[bool, str]: ...
 
 
@@ -76,7 +79,8 @@ class _Routes:
         return web.Response(status=200 if ready else 503, text=f"{why or 'ok'}\n")
 
     async def restart(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._services.supervisor.restart(_grace(await _small_json(request))))
+        grace, process = _restart(await _small_json(request))
+        return web.json_response(await self._services.supervisor.restart(grace, process))
 
     async def status(self, _: web.Request) -> web.Response:
         return web.json_response(await self._services.status())
@@ -92,22 +96,26 @@ async def _small_json(request: web.Request) -> Any:
         raise StatusError(400, f"the body is not JSON: {error}") from error
 
 
-def _grace(body: Any) -> float | None:
-    if not isinstance(body, dict) or body.keys() - {"gracePeriodSeconds", "kind", "apiVersion"}:
-        raise StatusError(400, 'the body must be {} or {"gracePeriodSeconds": <seconds>}')
-    grace = body.get("gracePeriodSeconds")
+def _restart(body: Any) -> tuple[float | None, str | None]:
+    """(grace in seconds, name of a process or None for all)."""
+    if not isinstance(body, dict) or body.keys() - {"gracePeriodSeconds", "process", "kind", "apiVersion"}:
+        raise StatusError(400, 'the body must be {} or {"gracePeriodSeconds": <seconds>, "process": <name>}')
+    grace, process = body.get("gracePeriodSeconds"), body.get("process")
+    if process is not None and (not isinstance(process, str) or len(process) > _NAME_MAX):
+        raise StatusError(400, f"process must be a name of at most {_NAME_MAX} characters")
     if grace is None:
-        return None
+        return None, process
     if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace <= _GRACE_MAX:
         raise StatusError(400, f"gracePeriodSeconds must be a number from 0 to {_GRACE_MAX}")
-    return float(grace)
+    return float(grace), process
 
 
 # -- the edge ---------------------------------------------------------------------------------------------------------------
 
 
 def _edge(credentials: Credentials, activity: Activity) -> Any:
-    """Request id, token, answer, one line of log. Whatever a handler raises is answered here and nowhere else."""
+    """Request id, token, place, answer, one line of log. Whatever a handler raises is answered here and nowhere else."""
+    in_flight = InFlight()
 
     @web.middleware
     async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -120,7 +128,8 @@ def _edge(credentials: Credentials, activity: Activity) -> Any:
                 await credentials.check(request.headers.get("Authorization"))
                 if request.path != "/v1/status":
                     activity.touch()
-            response = await handler(request)
+            with in_flight.entered(request) if request.path not in _OPEN else contextlib.nullcontext():
+                response = await handler(request)
         except Exception as error:
             response = failure(error, identity)
         finally:
@@ -146,7 +155,7 @@ def failure(error: Exception, identity: str) -> web.Response:
     else:
         log.error("request %s failed", identity, exc_info=error)
         status = StatusError(500, f"the agent failed; its log says why (request {identity})")
-    response = web.json_response(status.body(), status=status.code)
+    response = web.json_response(status.body(), status=status.code, headers=status.headers)
     if status.retry_after is not None:
         response.headers["Retry-After"] = str(status.retry_after)
     if status.code == 401:

@@ -1,39 +1,48 @@
 """The sync verb: HTTP on one side, the workspace on the other, and the order in which things may happen between them.
 
-Bodies are received side by side (at most four), commits happen one at a time, in one thread that owns the workspace. A small
-body takes one trip to that thread for everything; a trip costs 0.1 ms, which a one-file sync would notice.
+Bodies are received side by side (at most four), commits happen one at a time, in one thread that owns the workspace. A large body
+is unpacked and staged there while it arrives; a small one takes one trip for everything, as a one-file sync would notice two.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiohttp import web
 
-from runner_agent import memory, sync_download
-from runner_agent.sync_request import Options, Receiver
+from runner_agent import memory, paths, sync_download
+from runner_agent.conditional import none_match
+from runner_agent.journal import FULL
+from runner_agent.sync_feeding import Feeding
+from runner_agent.sync_file import Files
+from runner_agent.sync_request import Options, Receiver, precondition
 from runner_agent.sync_stage import Stage, over
-from runner_agent.workspace import FULL, Outcome, Workspace
+from runner_agent.touch import touch
+from runner_agent.workspace import FAILED, Announce, Outcome, Workspace
 from sandbox_protocol import names
 from sandbox_protocol.errors import StatusError
-from sandbox_protocol.wire import MANIFEST_KIND, TAR, RestartMode
+from sandbox_protocol.wire import MANIFEST_KIND, TAR, RestartMode, SyncResult
+
+if TYPE_CHECKING:
+    from runner_agent.sync_upload import Uploads
+    from runner_agent.sync_watch import Watching
+    from runner_agent.upload_store import Store, Upload
 
 API_VERSION = f"{names.SUBRESOURCE_GROUP}/{names.VERSION}"
 
-_SMALL = 256 * 1024
-"""Bytes of a body that are gathered before they are handed on; also the size of a handful that goes to the thread at once."""
 _BODY_SECONDS = 60
 """For a whole body to arrive, the API server's own limit for a request."""
 _WRITE_SECONDS = 60
 """For a reader of the archive to take 256 KiB."""
 _RECEIVING = 4
-"""Bodies at a time. Each may hold ``total_bytes`` of the volume while it is received."""
+"""Bodies at a time. Each may hold ``total_bytes`` of the volume while it is received, and its small files (64 MiB) twice."""
 _CHECKPOINT_AFTER = 5.0
 """Seconds from a sync to the checkpoint that takes its content out of the journal."""
 
@@ -42,7 +51,7 @@ T = TypeVar("T")
 
 
 class Restarter(Protocol):
-    """What the sync tells about; :class:`runner_agent.process.Supervisor` is one."""
+    """What the sync tells about; :class:`runner_agent.supervisor.Supervisor` is one."""
 
     async def on_synced(self, changed: Sequence[str], restart: RestartMode, first: bool) -> bool: ...
 
@@ -57,6 +66,37 @@ class SyncService:
         self._receiving = 0
         self._thread = ThreadPoolExecutor(1, "workspace")
         self._checkpoint: asyncio.Task[None] | None = None
+        self._files = Files(workspace)
+        self._uploads: Uploads | None = None
+        self._opening = asyncio.Lock()
+        self._watching: Watching | None = None
+
+    async def start(self) -> None:
+        """Before the first request: looks what uploads are left. The code for them is loaded by whoever has any."""
+        if await asyncio.to_thread(self._workspace.uploads.exists):
+            await self._open_uploads()
+
+    async def _open_uploads(self) -> Uploads:
+        async with self._opening:  # a second look at the folder would take what the first has just begun for remains
+            if self._uploads is None:
+                from runner_agent.sync_upload import Uploads  # noqa: PLC0415 - most agents never see one: 0.2 MB
+
+                number = self._workspace.manifest().number
+                self._uploads = await asyncio.to_thread(Uploads, self._workspace.uploads, self, self._workspace.limits, number)
+                self._uploads.schedule()
+            return self._uploads
+
+    def _open_watching(self) -> Watching:
+        if self._watching is None:
+            from runner_agent.sync_watch import Watching  # noqa: PLC0415 - as above
+
+            self._watching = Watching(self._workspace.open_tree, self._run)
+        return self._watching
+
+    def end_streams(self) -> None:
+        """Before the server ends, which waits for what is being answered."""
+        if self._watching is not None:
+            self._watching.end()
 
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
@@ -66,6 +106,10 @@ class SyncService:
         if self._checkpoint is not None:
             self._checkpoint.cancel()
             await asyncio.wait([self._checkpoint])
+        if self._uploads is not None:
+            await self._uploads.close()
+        if self._watching is not None:
+            await self._watching.close()
         async with self._lock:
             await self._run(self._workspace.close)
         self._thread.shutdown(wait=False)  # it has nothing left to do: closing was the last
@@ -73,17 +117,25 @@ class SyncService:
     # -- POST -----------------------------------------------------------------------------------------------------------
 
     async def post(self, request: web.Request) -> web.Response:
+        if "upload" in request.query:
+            return await (await self._open_uploads()).part(request)
         revision = precondition(request.headers.get("If-Match"))
         self._workspace.require(revision)
-        async with self._stage() as stage:
-            try:
-                outcome = await self._receive(request, stage, revision)
-            except OSError as error:
-                if error.errno in FULL:
-                    raise await self._full() from error
-                raise
-        result = outcome.result
-        return web.json_response(result.to_json(API_VERSION), headers={"ETag": f'"{result.revision}"'})
+        async with self._stage() as stage, self._fullness():
+            outcome = await self._receive(request, stage, revision)
+        return web.json_response(self.answer(outcome.result), headers={"ETag": f'"{outcome.result.revision}"'})
+
+    @asynccontextmanager
+    async def _fullness(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in FULL:
+                raise await self.full() from error
+            if error.errno in FAILED:
+                message = f"the workspace's volume cannot be written: {os.strerror(error.errno)}. Nothing was changed; "
+                raise StatusError(503, f"{message}its node or storage needs a look.", retry_after=30) from error
+            raise
 
     @asynccontextmanager
     async def _stage(self) -> AsyncIterator[Stage]:
@@ -104,25 +156,25 @@ class SyncService:
         allowed = self._workspace.limits.body_bytes
         if request.content_length is not None and request.content_length > allowed:
             raise over("body_bytes", f"the body has {request.content_length} bytes", allowed)
-        gathered: list[bytes] = []
-        size = 0
+        feeding = Feeding(lambda handful: self._run(receiver.feed, handful))
         try:
             async with asyncio.timeout(_BODY_SECONDS):
                 async for chunk in request.content.iter_any():
-                    gathered.append(chunk)
-                    size += len(chunk)
-                    if size > _SMALL:
-                        await self._run(receiver.feed, b"".join(gathered))
-                        gathered, size = [], 0
+                    await feeding.add(chunk)
+                rest = await feeding.rest()
         except TimeoutError as error:
             message = f"the body did not arrive within {_BODY_SECONDS} s. Nothing was changed; send less at once."
             raise StatusError(408, message, reason="Timeout") from error
-        return await self._commit(receiver, b"".join(gathered), stage, revision)
+        finally:
+            feeding.abandon()
+        return await self._commit(receiver, rest, revision)
 
-    async def _commit(self, receiver: Receiver, rest: bytes, stage: Stage, revision: str | None) -> Outcome:
+    async def _commit(self, receiver: Receiver, rest: bytes, revision: str | None, announce: Announce | None = None) -> Outcome:
         async with self._lock:
             # shielded: the thread finishes whatever becomes of the connection, and until then nobody else may begin
-            options, outcome = await _finished(self._run(self._finish, receiver, rest, stage, revision))
+            options, outcome = await _finished(self._run(self._finish, receiver, rest, revision, announce))
+            if self._watching is not None:
+                self._watching.told()
             self._schedule_checkpoint()
             try:
                 restarted = await self._restarter.on_synced(outcome.changed, options.restart, outcome.first)
@@ -132,16 +184,65 @@ class SyncService:
                 restarted = False
         return replace(outcome, result=replace(outcome.result, restarted=restarted))
 
-    def _finish(self, receiver: Receiver, rest: bytes, stage: Stage, revision: str | None) -> tuple[Options, Outcome]:
+    def _finish(
+        self, receiver: Receiver, rest: bytes, revision: str | None, announce: Announce | None
+    ) -> tuple[Options, Outcome]:
         receiver.feed(rest)
         options = receiver.finish()
-        return options, self._workspace.commit(stage, options.mode, revision)
+        watching = self._watching
+        if watching is None:
+            return options, self._workspace.commit(receiver.stage, options.mode, revision, announce)
+        watching.before_sync()
+        outcome = self._workspace.commit(receiver.stage, options.mode, revision, announce)
+        watching.after_sync(outcome.changed)
+        return options, outcome
 
-    async def _full(self) -> StatusError:
-        usage = await asyncio.to_thread(self._workspace.usage)
-        used, free = usage["workspaceBytes"], usage["workspaceFreeBytes"]
-        message = f"the workspace's volume is full: {used} bytes used, {free} free. Nothing was changed; delete something or"
-        return StatusError(507, f"{message} raise spec.storage.size.", reason="InsufficientStorage")
+    async def touch(self, paths: Sequence[str]) -> None:
+        """Gives synced files a new modification time; whoever watches the tree is told of it as of a sync."""
+        async with self._lock:
+            await _finished(self._run(self._touch, paths))
+            if self._watching is not None:
+                self._watching.told()
+
+    def _touch(self, paths: Sequence[str]) -> None:
+        watching = self._watching
+        if watching is not None:
+            watching.before_sync()
+        with self._workspace.open_tree() as tree:
+            touch(tree, paths)
+        if watching is not None:
+            watching.after_sync(paths)
+
+    # -- for uploads ----------------------------------------------------------------------------------------------------
+
+    def require(self, revision: str | None) -> None:
+        """StatusError 412 unless the workspace is at ``revision``; None requires nothing."""
+        self._workspace.require(revision)
+
+    def free_bytes(self) -> int:
+        return self._workspace.room().free
+
+    def answer(self, result: SyncResult) -> dict[str, Any]:
+        return result.to_json(API_VERSION)
+
+    async def apply(self, upload: Upload, store: Store, announce: Announce) -> SyncResult:
+        """A body that has arrived, as one sync. ``announce`` is called with its result before the result is durable."""
+        head = upload.head
+        async with self._stage() as stage, self._fullness():
+            allowed = self._workspace.limits.total_bytes
+            receiver = Receiver(stage, head.content_type, head.encoding, head.parameters(), allowed=allowed)
+            body = store.body(upload)
+            while piece := await asyncio.to_thread(next, body, b""):
+                await self._run(receiver.feed, piece)
+            return (await self._commit(receiver, b"", head.revision, announce)).result
+
+    async def full(self) -> StatusError:
+        room = await asyncio.to_thread(self._workspace.room)
+        used = f"{room.used} bytes and {room.files - room.files_free} files are used"
+        free = f"{room.free} bytes and {room.files_free} files free"
+        mend = "delete something in the workspace, HOME or /tmp, or raise spec.storage.size"
+        message = f"the workspace's volume is full: {used}, {free}. Nothing was changed; {mend}."
+        return StatusError(507, message, reason="InsufficientStorage")
 
     # -- checkpoint -----------------------------------------------------------------------------------------------------
 
@@ -164,19 +265,37 @@ class SyncService:
     # -- GET ------------------------------------------------------------------------------------------------------------
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        if unknown := sorted(request.query.keys() - {"path"}):
-            raise StatusError(400, f"{unknown[0]} is not a query parameter here; path is")
+        asked = set(request.query)
+        if unknown := sorted(asked - {"path", "file", "upload", "watch", "cursor"}):
+            message = f"{paths.shown(unknown[0])} is not a query parameter here; path, file, upload, watch and cursor are"
+            raise StatusError(400, message)
+        if asked != {"path"} and (len(asked - {"cursor"}) > 1 or len(request.query) > len(asked)):
+            raise StatusError(400, f"{' and '.join(sorted(asked))} ask for different things; give one, and once")
+        if asked >= {"cursor"} and "watch" not in asked:
+            raise StatusError(400, "cursor goes with watch")
+        if "watch" in asked:
+            return await self._open_watching().get(request)
+        if "upload" in asked:
+            return await (await self._open_uploads()).get(request)
+        if "file" in asked:
+            return await self._files.get(request)
         if TAR in request.headers.get("Accept", ""):
             return await self._archive(request)
-        if request.query:
+        if asked:
             raise StatusError(400, f"path selects parts of an archive; ask for one with Accept: {TAR}")
+        return await self._listing(request)
+
+    async def _listing(self, request: web.Request) -> web.Response:
         manifest = self._workspace.manifest()
+        headers = _etag(manifest.revision)
+        if none_match(request.headers.get("If-None-Match"), manifest.revision):
+            return web.Response(status=304, headers=headers)
 
         def body() -> dict[str, Any]:
             entries = [entry.to_json() for entry in manifest]
             return {"kind": MANIFEST_KIND, "apiVersion": API_VERSION, "revision": manifest.revision, "entries": entries}
 
-        return web.json_response(await asyncio.to_thread(body), headers=_etag(manifest.revision))
+        return web.json_response(await asyncio.to_thread(body), headers=headers)
 
     async def _archive(self, request: web.Request) -> web.StreamResponse:
         workspace = self._workspace
@@ -210,16 +329,6 @@ async def _finished(work: Awaitable[T]) -> T:
         if not future.done():
             await asyncio.wait([future])
         raise
-
-
-def precondition(header: str | None) -> str | None:
-    """The revision that ``If-Match`` names; StatusError 400 for what is no single strong entity tag."""
-    if header is None:
-        return None
-    value = header.strip()
-    if len(value) < 3 or not (value.startswith('"') and value.endswith('"')) or '"' in value[1:-1]:
-        raise StatusError(400, 'If-Match must be one revision in quotes: If-Match: "7-0123456789abcdef"')
-    return value[1:-1]
 
 
 def _etag(revision: str | None) -> dict[str, str]:

@@ -16,7 +16,7 @@ from runner_agent.paths import RefusedError
 from runner_agent.sync_request import zstd_module
 from runner_agent.sync_stage import over, refusal
 from runner_agent.workspace import Workspace
-from runner_agent.workspace_tree import OnDisk, Tree
+from runner_agent.workspace_tree import OnDisk, Tree, ignore_rules
 from sandbox_protocol import ignore as sync_ignore
 from sandbox_protocol.errors import StatusError
 
@@ -37,7 +37,7 @@ def select(workspace: Workspace, asked: Sequence[str]) -> Selection:
     found: dict[str, OnDisk] = {}
     total = 0
     with workspace.open_tree() as tree:
-        ignore = _ignore(tree)
+        ignore = ignore_rules(tree)
         for raw in asked or ("",):
             for path, entry in _below(tree, raw, ignore):
                 if entry.kind == "other" or path in found:
@@ -49,17 +49,6 @@ def select(workspace: Workspace, asked: Sequence[str]) -> Selection:
                 if total > limits.total_bytes:
                     raise over("total_bytes", f"the files have more than {limits.total_bytes} bytes", limits.total_bytes)
     return Selection(tuple(found.items()), total)
-
-
-def _ignore(tree: Tree) -> sync_ignore.Ignore:
-    try:
-        fd = tree.open_file(sync_ignore.FILE)
-    except OSError:
-        return sync_ignore.Ignore()
-    try:
-        return sync_ignore.parse(os.read(fd, sync_ignore.MAX_BYTES + 1))
-    finally:
-        os.close(fd)
 
 
 def _below(tree: Tree, raw: str, ignore: sync_ignore.Ignore) -> Iterator[tuple[str, OnDisk]]:
@@ -75,17 +64,11 @@ def _below(tree: Tree, raw: str, ignore: sync_ignore.Ignore) -> Iterator[tuple[s
         if entry.kind != "directory":
             return
     everything = bool(top) and ignore.reason(top, directory=True) is not None
-    walk = tree.walk(top)
-    enter: bool | None = None
-    while True:
-        try:
-            path, below = walk.send(enter) if enter is not None else next(walk)
-        except StopIteration:
-            return
-        out = not everything and ignore.reason(path, directory=below.kind == "directory") is not None
-        enter = not out
-        if not out:
-            yield path, below
+
+    def taken(path: str, below: OnDisk) -> bool:
+        return everything or ignore.reason(path, directory=below.kind == "directory") is None
+
+    yield from (found for found in tree.walk(top, taken) if taken(*found))
 
 
 def archive(workspace: Workspace, selection: Selection) -> Iterator[bytes]:

@@ -160,7 +160,10 @@ class _Planner:
         kept: set[str] = set()
         for entry in self._manifest:
             path = entry.path
-            if path in wanted or self._is_gone(path):
+            if self._is_gone(path):
+                emptied.update(paths.ancestors(path))
+                continue
+            if path in wanted:
                 continue
             if ignore.reason(path, directory=entry.type == "directory"):
                 kept.update(paths.ancestors(path))
@@ -176,7 +179,7 @@ class _Planner:
             emptied.update(paths.ancestors(path))
         for path in sorted(emptied - needed - kept, reverse=True):
             try:
-                there = self._disk.look(path)
+                there = self._look(path)
             except RefusedError:
                 continue
             if there is not None and there.kind == "directory":
@@ -248,6 +251,11 @@ class _Planner:
 
     def _parents(self, path: str) -> bool:
         """Has the directories above made that are missing; True when all were there, so that ``path`` may be too."""
+        parent, _ = paths.split(path)
+        if parent in self.plan.make:
+            return False
+        if parent in self._directories:
+            return True
         all_there = True
         for above in paths.ancestors(path):
             if above in self.plan.make:

@@ -44,11 +44,26 @@ def bad(field: str, message: str) -> StatusError:
     return StatusError(400, f"{field} {message}", causes=[Cause(field, "Invalid", message)])
 
 
-class Receiver:
-    """One body: :meth:`feed` its bytes, then :meth:`finish`. StatusError: 400, 413, 415; refused entries wait in the stage."""
+def precondition(header: str | None) -> str | None:
+    """The revision that ``If-Match`` names; StatusError 400 for what is no single strong entity tag."""
+    if header is None:
+        return None
+    value = header.strip()
+    if len(value) < 3 or not (value.startswith('"') and value.endswith('"')) or '"' in value[1:-1]:
+        raise StatusError(400, 'If-Match must be one revision in quotes: If-Match: "7-0123456789abcdef"')
+    return value[1:-1]
 
-    def __init__(self, stage: Stage, media_type: str, encoding: str, query: Mapping[str, Sequence[str]]) -> None:
+
+class Receiver:
+    """One body of at most ``allowed`` bytes (``body_bytes`` of the limits unless told): :meth:`feed` its bytes, then
+    :meth:`finish`. StatusError: 400, 413, 415; refused entries wait in the stage."""
+
+    def __init__(
+        self, stage: Stage, media_type: str, encoding: str, query: Mapping[str, Sequence[str]], *, allowed: int | None = None
+    ) -> None:
         limits = stage.limits
+        self.stage = stage
+        self._allowed = allowed or limits.body_bytes
         if unknown := sorted(query.keys() - {"mode", "restart", "delete"}):
             raise bad(unknown[0], "is not a query parameter of a sync; mode, restart and delete are")
         self._body: _Body
@@ -60,14 +75,13 @@ class Receiver:
             self._body = _JsonBody(stage, limits)
         else:
             raise StatusError(415, f"the body must be {JSON} or {TAR}, not {paths.shown(media_type) or 'unnamed'}")
-        self._limits = limits
         self._received = 0
         self._decoder = _decoder(encoding, limits)
 
     def feed(self, chunk: bytes) -> None:
         self._received += len(chunk)
-        if self._received > self._limits.body_bytes:
-            raise over("body_bytes", f"the body has more than {self._limits.body_bytes} bytes", self._limits.body_bytes)
+        if self._received > self._allowed:
+            raise over("body_bytes", f"the body has more than {self._allowed} bytes", self._allowed)
         for piece in self._decoder.decode(chunk):
             self._body.feed(piece)
 
@@ -115,11 +129,21 @@ class _JsonBody:
             # one copy at a time: bytes, text and parsed strings together would be three times the body
             text = received.decode()
             received.clear()
-            body = json.loads(text)
+            body = json.loads(text, object_pairs_hook=_unique)
             del text
         except (ValueError, RecursionError) as error:
             raise StatusError(400, f"the body is not JSON: {str(error)[:200]}") from error
         return stage_json(body, self._stage)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Readers of JSON do not agree which of two equal names counts (RFC 8259 §4), so there must not be two."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        raise bad(paths.shown(twice), "is given twice in one object")
+    return found
 
 
 def stage_json(body: Any, stage: Stage) -> Options:

@@ -10,6 +10,8 @@ Sources: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Header Block"; GN
 
 from __future__ import annotations
 
+import re
+import zlib
 from typing import Protocol
 
 from runner_agent import paths
@@ -158,14 +160,17 @@ def _malformed(what: str) -> StatusError:
     return StatusError(400, f"the body is not a whole tar archive: {what}. Nothing was changed.")
 
 
+# digits behind a NUL would be read by some and not by others, which see no number at all
+_OCTAL = re.compile(rb" *([0-7]*) *(?:\0[ \0]*)?")
+
+
 def _number(field: bytes) -> int:
     """Octal digits, or GNU's base-256 for what does not fit."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
-    text = field.strip(b" \0").partition(b"\0")[0]
-    if text.strip(b"01234567"):
+    if (text := _OCTAL.fullmatch(field)) is None:
         raise _malformed("a number in a header is not octal")
-    return int(text or b"0", 8)
+    return int(text[1] or b"0", 8)
 
 
 def _decimal(text: str) -> int:
@@ -175,7 +180,10 @@ def _decimal(text: str) -> int:
 
 
 def _check_sum(block: bytes) -> None:
-    total = sum(block) - sum(block[148:156]) + 8 * 0x20
+    # the sum of its bytes, its own field counted as spaces; Adler-32 begins with one more than that sum, modulo 65521, which
+    # half a block cannot reach: a tenth of the time that sum() takes
+    plain = block[:148] + bytes(8) + block[156:]
+    total = (zlib.adler32(plain[:256]) & 0xFFFF) + (zlib.adler32(plain[256:]) & 0xFFFF) - 2 + 8 * 0x20
     if _number(block[148:156]) != total:
         raise _malformed("the checksum of a header is wrong")
 

@@ -10,36 +10,34 @@ All methods block and belong to one thread, but for ``flush_to_disk`` (any threa
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import secrets
-import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runner_agent import journal, paths
-from runner_agent.journal import Commit, Journal, Put
+from runner_agent.journal import FULL, Commit, Journal, Put
 from runner_agent.manifest import Manifest
 from runner_agent.paths import RefusedError
 from runner_agent.sync_plan import Plan, Wish, plan
-from runner_agent.sync_stage import Stage, over, refusal
-from runner_agent.workspace_apply import Applier, Step, fill_slot, holds, no_step
+from runner_agent.sync_stage import Stage, Surroundings, over, refusal
+from runner_agent.workspace_apply import Applier, Step, fill_slot, no_step
+from runner_agent.workspace_disk import Disk, Fingerprints, Written
 from runner_agent.workspace_recovery import Remains, clear, recover
-from runner_agent.workspace_tree import OnDisk, Tree, remove, syncfs
+from runner_agent.workspace_tree import Room, Tree, ignore_rules, remove, room, syncfs
 from sandbox_protocol import ignore as sync_ignore
 from sandbox_protocol.errors import StatusError
 from sandbox_protocol.ignore import Ignore
 from sandbox_protocol.limits import SyncLimits
-from sandbox_protocol.wire import ManifestEntry, SyncMode, SyncResult
+from sandbox_protocol.wire import SyncMode, SyncResult
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+FAILED = frozenset({errno.EROFS, errno.EIO})
 
 _MOVED = frozenset({errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR, errno.ESTALE})
 """What a rename or mkdir says when the app moved something away, or into the way, since the plan was made."""
-
-_RACY_NS = 20_000_000
-"""A file changed less than this before it was looked at may change again within the same tick of the filesystem's clock
-(4 to 10 ms) and keep its fingerprint; so such a fingerprint is not remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +46,10 @@ class Outcome:
     changed: tuple[str, ...]
     first: bool
     """The first revision of this workspace: the app may start."""
+
+
+Announce = Callable[[SyncResult], None]
+"""Called with what a sync will have done when everything is ready and nothing is; OSError from it ends the sync."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +61,13 @@ class _Checkpoint:
     packs: tuple[str, ...]
 
 
-_Fingerprints = dict[str, bytes]
-"""Path → digest of what the file looked like when it was hashed and of its sha256; 50 bytes where the parts would take 350."""
-
-
-def _digest(fingerprint: tuple[int, int, int, int], sha256: str) -> bytes:
-    return hashlib.blake2b(repr((fingerprint, sha256)).encode(), digest_size=16).digest()
-
-
 class Workspace:
     """Opens (and recovers) the workspace below ``data``. OSError when the volume cannot be used at all."""
 
     def __init__(self, data: Path, limits: SyncLimits | None = None, *, step: Step = no_step, boot: str | None = None) -> None:
         self.tree = data / "tree"
+        self.uploads = data / ".agent" / "uploads"
+        """The folder for what arrives in parts (:mod:`runner_agent.upload_store`); made when it is needed."""
         self.limits = limits or SyncLimits()
         self.recovery_notes: list[str] = []
         """What recovery could not put in order, for the log."""
@@ -84,13 +80,15 @@ class Workspace:
         self._root = os.open(self.tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._private = os.open(private, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._staging = os.open(private / "staging", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._fingerprints: _Fingerprints = {}
+        self._fingerprints: Fingerprints = {}
+        self._written: Written = {}
         self._packs: list[str] = []
         """Pack files that commits of the current journal file refer to."""
         self._checkpoint: _Checkpoint | None = None
         self._garbage: list[str] = []
         self._stages = 0
         self._broken = ""
+        self._flusher = ThreadPoolExecutor(1, "flush")  # its thread begins with the first large sync
         self._manifest, self._journal = self._open()
         self.revision: str | None = self._manifest.revision
 
@@ -145,6 +143,7 @@ class Workspace:
             self.checkpoint_begin()
             self.flush_to_disk()
             self.checkpoint_end()
+        self._flusher.shutdown()
         self._journal.close()
         for fd in (self._root, self._private, self._staging):
             os.close(fd)
@@ -190,7 +189,8 @@ class Workspace:
 
     def stage(self) -> Stage:
         self._stages += 1
-        return Stage(self._staging, f"{secrets.token_hex(4)}-{self._stages}", self.limits)
+        identity = f"{secrets.token_hex(4)}-{self._stages}"
+        return Stage(identity, Surroundings(self._staging, self.limits, self._flusher, self._manifest.same))
 
     def require(self, revision: str | None) -> None:
         """412 with both revisions unless ``revision`` is the current one; None requires nothing."""
@@ -201,7 +201,7 @@ class Workspace:
                 f"the workspace is not at revision {paths.shown(revision)}: {current}. Read the manifest and sync again.",
             )
 
-    def commit(self, stage: Stage, mode: SyncMode, revision: str | None = None) -> Outcome:
+    def commit(self, stage: Stage, mode: SyncMode, revision: str | None = None, announce: Announce | None = None) -> Outcome:
         """Makes what was staged the next revision; durable when this returns.
 
         StatusError: 409 the app was in the way, 412 stale ``revision``, 413 the tree grows too large, 422 entries refused,
@@ -216,42 +216,44 @@ class Workspace:
         with Tree(self._root) as tree:
             ignore = self._ignore(stage, tree)
             wish = Wish(stage.entries, tuple(stage.deletes), mode)
-            todo = plan(wish, self._manifest, ignore, _Disk(tree, self._fingerprints))
+            todo = plan(wish, self._manifest, ignore, Disk(tree, self._manifest, self._fingerprints, self._written))
             for path, reason in todo.skipped:
                 stage.skip(path, reason)
             if todo.refused:
                 raise refusal(todo.refused, len(todo.refused))
             first = self._manifest.number == 0
+            result = SyncResult(
+                self.revision or "", todo.written, todo.deleted, todo.unchanged, todo.bytes, skipped=stage.skipped
+            )
             if first or not todo.empty:
-                self._do(tree, stage, todo)
-        result = SyncResult(self.revision or "", todo.written, todo.deleted, todo.unchanged, todo.bytes, skipped=stage.skipped)
+                result = self._do(tree, stage, todo, result, announce)
+            elif announce is not None:
+                announce(result)
         return Outcome(result, tuple(todo.changed), first)
 
     def _ignore(self, stage: Stage, tree: Tree) -> Ignore:
         sent = stage.entries.get(sync_ignore.FILE)
-        if sent is not None and sent.entry.type == "file" and not sent.slot:
+        if sent is not None and sent.entry.type == "file" and sent.offset is not None:
             return sync_ignore.parse(stage.content(sent))
-        try:
-            fd = tree.open_file(sync_ignore.FILE)
-        except OSError:
-            return sync_ignore.parse(b"")
-        try:
-            return sync_ignore.parse(os.read(fd, sync_ignore.MAX_BYTES + 1))
-        finally:
-            os.close(fd)
+        return ignore_rules(tree)
 
-    def _do(self, tree: Tree, stage: Stage, todo: Plan) -> None:
+    def _do(self, tree: Tree, stage: Stage, todo: Plan, result: SyncResult, announce: Announce | None) -> SyncResult:
         commit = self._prepare(stage, todo)
         after = self._manifest.changed(commit.managed(), commit.drop, commit.number)
         if len(after) > self.limits.tree_entries:
             raise over("tree_entries", f"the workspace would have {len(after)} entries", self.limits.tree_entries)
-        # a file's slot was made when it arrived; the others are made now that it is known that they are needed
-        for put, sent in zip(commit.put, todo.put, strict=True):
-            if put.source != "slot":
-                fill_slot(self._staging, put, stage.content(sent))
-                self._garbage.append(put.slot)
         self._step("flush")
-        stage.flush([put.slot for put in commit.put if put.source == "slot"])
+        with self._flushed(stage, [put.slot for put in commit.put if put.source == "slot"]):
+            for put, sent in zip(commit.put, todo.put, strict=True):
+                modified = sent.modified
+                if not sent.slot:  # of a small sync, or not expected to be needed
+                    self._garbage.append(put.slot)
+                    modified = fill_slot(self._staging, put.slot, put.entry, stage.content(sent))
+                self._written[put.entry.path] = modified
+        result = replace(result, revision=after.revision or "")
+        if announce is not None:
+            self._step("announce")
+            announce(result)
         self._step("commit")
         begin = self._append(commit)
         self._garbage += [commit.backup(index) for index in range(len(commit.remove))]
@@ -276,9 +278,24 @@ class Workspace:
         self.revision = after.revision
         for path in commit.drop:
             self._fingerprints.pop(path, None)
+            self._written.pop(path, None)
         if any(put.source == "pack" for put in commit.put):
             self._packs.append(commit.pack)
             stage.keep_pack = True
+        return result
+
+    @contextmanager
+    def _flushed(self, stage: Stage, slots: list[str]) -> Iterator[None]:
+        """What arrived is on the disk at the end of the context: the disk writes it while the context works."""
+        if not stage.needs_flush(slots):
+            yield
+            return
+        flushing = self._flusher.submit(stage.flush, slots)
+        try:
+            yield
+        finally:
+            wait((flushing,))  # whatever happened: the stage closes what is being flushed
+        flushing.result()
 
     def _append(self, commit: Commit) -> int:
         try:
@@ -290,18 +307,17 @@ class Workspace:
             raise
 
     def _prepare(self, stage: Stage, todo: Plan) -> Commit:
-        inline = stage.inline
         puts = []
         blob = bytearray()
         for index, sent in enumerate(todo.put):
             slot = sent.slot or f"{stage.identity}.{index}"
-            if sent.slot:
+            if sent.offset is None:
                 puts.append(Put(sent.entry, slot, "slot"))
-            elif inline is None:
-                puts.append(Put(sent.entry, slot, "pack", sent.offset))
-            else:
+            elif stage.inline:
                 puts.append(Put(sent.entry, slot, "inline", len(blob)))
-                blob += inline[sent.offset : sent.offset + sent.entry.size]
+                blob += stage.content(sent)
+            else:
+                puts.append(Put(sent.entry, slot, "pack", sent.offset))
         return Commit(
             stage.identity,
             self._manifest.number + 1,
@@ -349,36 +365,5 @@ class Workspace:
         """A view of its own for reading, for any thread."""
         return Tree(self._root)
 
-    def usage(self) -> dict[str, int]:
-        """``workspaceBytes``: used on the volume, ``workspaceFreeBytes``: left for the app, as the filesystem counts."""
-        space = os.statvfs(self._root)
-        return {
-            "workspaceBytes": (space.f_blocks - space.f_bfree) * space.f_frsize,
-            "workspaceFreeBytes": space.f_bavail * space.f_frsize,
-        }
-
-
-class _Disk:
-    """The tree for the planner; remembers what it hashed, so that an unchanged file is hashed once."""
-
-    def __init__(self, tree: Tree, fingerprints: _Fingerprints) -> None:
-        self._tree, self._fingerprints = tree, fingerprints
-        self._now = time.time_ns()
-
-    def look(self, path: str) -> OnDisk | None:
-        return self._tree.look(path)
-
-    def holds(self, entry: ManifestEntry, there: OnDisk) -> bool:
-        if entry.type != "file":
-            return holds(self._tree, entry)
-        if there.size != entry.size or there.mode != entry.mode:
-            return False
-        known = self._fingerprints.get(entry.path)
-        digest = _digest(there.fingerprint, entry.sha256)
-        if known == digest:
-            return True
-        if not holds(self._tree, entry):
-            return False
-        if self._now - max(there.fingerprint[2:]) > _RACY_NS:
-            self._fingerprints[entry.path] = digest
-        return True
+    def room(self) -> Room:
+        return room(self._root)

@@ -22,12 +22,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Callable
 
 from runner_agent import paths
 from runner_agent.journal import Commit, Put
 from runner_agent.paths import RefusedError
-from runner_agent.workspace_tree import Tree, make_movable
+from runner_agent.workspace_tree import OnDisk, Tree, make_movable
 from sandbox_protocol.wire import ManifestEntry
 
 Step = Callable[[str], None]
@@ -38,18 +39,26 @@ def no_step(_: str) -> None:
     """Nothing."""
 
 
-def sha256_of(fd: int) -> str:
-    digest = hashlib.sha256()
-    while chunk := os.read(fd, 1 << 18):
+def _content_is(fd: int, entry: ManifestEntry) -> bool:
+    digest, left = hashlib.sha256(), entry.size + 1  # one more than there should be, so that a small file takes one call
+    while left:
+        wanted = min(left, 1 << 18)
+        chunk = os.read(fd, wanted)
         digest.update(chunk)
-    return digest.hexdigest()
+        left -= len(chunk)
+        if len(chunk) < wanted:
+            break
+    return left == 1 and digest.hexdigest() == entry.sha256
 
 
 def holds(tree: Tree, entry: ManifestEntry) -> bool:
     """Whether the disk has exactly this file or link at its path, content included."""
     there = tree.look(entry.path)
-    if there is None or there.kind != entry.type:
-        return False
+    return there is not None and there.kind == entry.type and is_held(tree, entry, there)
+
+
+def is_held(tree: Tree, entry: ManifestEntry, there: OnDisk) -> bool:
+    """The same of what was found ``there``, of the same type."""
     if entry.type == "symlink":
         try:
             return hashlib.sha256(os.fsencode(tree.read_link(entry.path))).hexdigest() == entry.sha256
@@ -62,24 +71,28 @@ def holds(tree: Tree, entry: ManifestEntry) -> bool:
     except OSError:
         return False
     try:
-        return sha256_of(fd) == entry.sha256
+        return _content_is(fd, entry)
     finally:
         os.close(fd)
 
 
-def fill_slot(staging: int, put: Put, content: bytes) -> None:
-    """Makes the slot of a link, or of a file whose content is at hand; replaces one that is there."""
-    if put.entry.type == "symlink":
+def fill_slot(staging: int, slot: str, entry: ManifestEntry, content: bytes) -> int:
+    """Makes the slot of a link, or of a file whose content is at hand; replaces one that is there. Returns the file's
+    modification time in ns, which a rename leaves as it is; 0 of a link."""
+    if entry.type == "symlink":
         try:
-            os.symlink(content, put.slot, dir_fd=staging)
+            os.symlink(content, slot, dir_fd=staging)
         except FileExistsError:
-            os.unlink(put.slot, dir_fd=staging)
-            os.symlink(content, put.slot, dir_fd=staging)
-        return
-    fd = os.open(put.slot, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=staging)
+            os.unlink(slot, dir_fd=staging)
+            os.symlink(content, slot, dir_fd=staging)
+        return 0
+    fd = os.open(slot, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, entry.mode, dir_fd=staging)
     try:
         write_all(fd, content)
-        os.fchmod(fd, put.entry.mode)
+        info = os.fstat(fd)
+        if stat.S_IMODE(info.st_mode) != entry.mode:  # what the umask took away; a look costs a fifth of a change
+            os.fchmod(fd, entry.mode)
+        return info.st_mtime_ns
     finally:
         os.close(fd)
 

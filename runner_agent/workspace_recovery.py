@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from runner_agent import paths
 from runner_agent.journal import Commit, Log, Put
 from runner_agent.manifest import Manifest
 from runner_agent.paths import RefusedError
@@ -40,10 +41,11 @@ def recover(tree: Tree, staging: int, remains: Remains, step: Step = no_step) ->
     lost: list[str] = []
     rolled_back = False
     commits = [(log, commit) for log in remains.logs for commit in log.commits]
+    future = _Future([commit for _, commit in commits])
     for at, (log, commit) in enumerate(commits):
         last = at == len(commits) - 1
         if not (boot and log.boot == boot):
-            lost += _redo(tree, staging, commit, step)
+            lost += _redo(tree, staging, commit, _Later(future, at), step)
         elif last and not log.finished:
             applier = Applier(tree, staging, commit, step, again=True)
             try:
@@ -56,35 +58,71 @@ def recover(tree: Tree, staging: int, remains: Remains, step: Step = no_step) ->
     return Recovered(manifest, rolled_back, tuple(lost))
 
 
-def _redo(tree: Tree, staging: int, commit: Commit, step: Step) -> list[str]:
-    """Does a commit again where the disk does not hold what it says, and returns the paths that could not be written.
+class _Future:
+    """Which commit is the last to write, or to take away, each path."""
+
+    def __init__(self, commits: Sequence[Commit]) -> None:
+        self.put = {put.entry.path: at for at, commit in enumerate(commits) for put in commit.put}
+        self.removed = {path: at for at, commit in enumerate(commits) for path in commit.remove}
+        self.above = {
+            each: at for at, commit in enumerate(commits) for put in commit.put for each in paths.ancestors(put.entry.path)
+        }
+        """Which commit is the last to write below a directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Later:
+    """What the commits after the ``at``-th do. Their large files may stand in the tree already, and were renamed there: nothing
+    that is done again for an earlier commit may take them away, for there is no second copy."""
+
+    future: _Future
+    at: int
+
+    def supersedes(self, path: str) -> bool:
+        removed = self.future.removed
+        return self.writes(path) or any(removed.get(each, -1) > self.at for each in (path, *paths.ancestors(path)))
+
+    def writes(self, path: str) -> bool:
+        return self.future.put.get(path, -1) > self.at
+
+    def written_below(self, path: str) -> list[str]:
+        if self.future.above.get(path, -1) <= self.at:
+            return []
+        return [each for each, at in self.future.put.items() if at > self.at and each.startswith(f"{path}/")]
+
+
+def _redo(tree: Tree, staging: int, commit: Commit, later: _Later, step: Step) -> list[str]:
+    """Does a commit again where the disk does not hold what it says, and returns the paths that could not be written. What later
+    commits do anyway is left to them.
 
     The revision was (but for the very last) acknowledged, so one entry that the app stands in the way of does not stop
     the others.
     """
     lost: list[str] = []
     applier = Applier(tree, staging, commit, step, again=True)
+    # a commit takes away before it writes: its own entries come later than its deletions
+    written_after = _Later(later.future, later.at - 1)
     for index, path in enumerate(commit.remove):
         try:
-            if tree.look(path) is not None:
-                if exists(staging, commit.backup(index)):
-                    remove(staging, commit.backup(index))
-                applier.set_aside(path, commit.backup(index))
+            for each, backup in _still_there(tree, path, commit.backup(index), written_after):
+                if exists(staging, backup):
+                    remove(staging, backup)
+                applier.set_aside(each, backup)
         except (RefusedError, OSError):
             lost.append(path)
     for path, _ in commit.prune:
         applier.prune(path)
-    for path, mode in commit.make:
+    for path, mode in (each for each in commit.make if not later.supersedes(each[0])):
         try:
             applier.make(path, mode)
         except (RefusedError, OSError):
             lost.append(path)
-    for path, mode, _ in commit.chmod:
+    for path, mode, _ in (each for each in commit.chmod if not later.supersedes(each[0])):
         try:
             os.fchmod(tree.directory(path), mode)
         except (RefusedError, OSError):
             lost.append(path)
-    for put in commit.put:
+    for put in (each for each in commit.put if not later.supersedes(each.entry.path)):
         try:
             _redo_put(tree, staging, applier, commit, put)
         except (RefusedError, OSError):
@@ -92,11 +130,29 @@ def _redo(tree: Tree, staging: int, commit: Commit, step: Step) -> list[str]:
     return lost
 
 
+def _still_there(tree: Tree, path: str, backup: str, later: _Later) -> list[tuple[str, str]]:
+    """What of a removed path is to be taken away, and under which names: all of it, but for what later commits put there."""
+    found = tree.look(path)
+    if found is None or (later.writes(path) and found.kind != "directory"):
+        return []
+    kept = set(later.written_below(path))
+    if found.kind != "directory" or not kept:
+        return [(path, backup)]
+    above = {each for below in kept for each in paths.ancestors(below)}
+    taken: list[tuple[str, str]] = []
+    for below, there in tree.walk(path, lambda below, _: below in above):
+        directory = there.kind == "directory"
+        entered = directory and below in above
+        if not entered and (directory or below not in kept):
+            taken.append((below, f"{backup}.{len(taken)}"))
+    return taken
+
+
 def _redo_put(tree: Tree, staging: int, applier: Applier, commit: Commit, put: Put) -> None:
     if holds(tree, put.entry):
         return
     if put.source != "slot":
-        fill_slot(staging, put, _content(staging, commit, put))
+        fill_slot(staging, put.slot, put.entry, _content(staging, commit, put))
     elif not exists(staging, put.slot):
         return  # it was flushed and renamed in one journal of the filesystem: what differs now, the app wrote later
     if exists(staging, put.slot + "~"):

@@ -13,13 +13,17 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from runner_agent import paths
 from runner_agent.paths import RefusedError
+from sandbox_protocol import ignore
+from sandbox_protocol.ignore import Ignore
 
+PATH_MAX = 4096
+"""Bytes of a path by limits.h; what an app put deeper is not entered."""
 _SYS_OPENAT2 = 437  # the same number on every architecture: it is younger than the common table
 _RESOLVE = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS, NO_SYMLINKS, BENEATH
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -63,6 +67,23 @@ def syncfs(fd: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """Of the volume: bytes, and files (0 where the filesystem does not count them)."""
+
+    used: int
+    free: int
+    files: int
+    files_free: int
+
+
+def room(fd: int) -> Room:
+    """Of the filesystem of ``fd``."""
+    space = os.statvfs(fd)
+    used, free = (space.f_blocks - space.f_bfree) * space.f_frsize, space.f_bavail * space.f_frsize
+    return Room(used, free, space.f_files, space.f_favail)
+
+
+@dataclass(frozen=True, slots=True)
 class OnDisk:
     """What stands at a path right now. ``other`` is a pipe, a socket or a device."""
 
@@ -73,10 +94,12 @@ class OnDisk:
     """inode, size, mtime and ctime in ns. The app can set a file's mtime back, its ctime it cannot."""
 
 
-def _on_disk(info: os.stat_result) -> OnDisk:
-    kinds = {stat.S_IFREG: "file", stat.S_IFLNK: "symlink", stat.S_IFDIR: "directory"}
+_KINDS = {stat.S_IFREG: "file", stat.S_IFLNK: "symlink", stat.S_IFDIR: "directory"}
+
+
+def on_disk(info: os.stat_result) -> OnDisk:
     return OnDisk(
-        kinds.get(stat.S_IFMT(info.st_mode), "other"),
+        _KINDS.get(stat.S_IFMT(info.st_mode), "other"),
         info.st_mode & 0o777,
         info.st_size,
         (info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns),
@@ -168,7 +191,7 @@ class Tree:
         """What stands at ``path``, itself and not what it may link to; None when nothing does. RefusedError as above."""
         parent, name = paths.split(path)
         try:
-            return _on_disk(os.stat(name, dir_fd=self.directory(parent), follow_symlinks=False))
+            return on_disk(os.stat(name, dir_fd=self.directory(parent), follow_symlinks=False))
         except FileNotFoundError:
             return None
 
@@ -186,10 +209,11 @@ class Tree:
         parent, name = paths.split(path)
         return os.readlink(name, dir_fd=self.directory(parent))
 
-    def walk(self, top: str = "") -> Generator[tuple[str, OnDisk], bool | None]:
+    def walk(self, top: str, enters: Callable[[str, OnDisk], bool]) -> Iterator[tuple[str, OnDisk]]:
         """Every entry below ``top``, parents first, sorted within a directory; what disappears meanwhile is left out.
 
-        The caller may ``send(False)`` after a directory to stay out of it. Deeper than a path may be long is not entered.
+        ``enters`` is asked of each directory after it was given out, and before it is listed. Deeper than a path may be long is
+        not entered.
         """
         pending = [top]
         while pending:
@@ -208,10 +232,22 @@ class Tree:
                     continue
                 if entry is None:
                     continue
-                enter = yield path, entry
-                if entry.kind == "directory" and enter is not False and len(path) < 4096:
+                yield path, entry
+                if entry.kind == "directory" and len(path) < PATH_MAX and enters(path, entry):
                     below.append(path)
             pending.extend(reversed(below))
+
+
+def ignore_rules(tree: Tree) -> Ignore:
+    """Of the tree's own ``.sandboxignore``; what is no file there says nothing."""
+    try:
+        fd = tree.open_file(ignore.FILE)
+    except OSError:
+        return Ignore()
+    try:
+        return ignore.parse(os.read(fd, ignore.MAX_BYTES + 1))
+    finally:
+        os.close(fd)
 
 
 def remove(parent: int, name: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from blockbuster import BlockBuster, blockbuster_ctx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -16,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from sandbox_protocol.limits import SyncLimits
 from tests.unit.runner_agent.harness import Harness
+from tests.unit.runner_agent.served import TOKEN, Agent
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +76,21 @@ def control(tmp_path: Path, certificates: Callable[[str], tuple[bytes, bytes]]) 
 @pytest.fixture
 def workspace(make: Callable[..., Harness]) -> Harness:
     return make()
+
+
+@pytest.fixture
+def limits() -> SyncLimits:
+    return SyncLimits()
+
+
+@pytest.fixture
+async def agent(tmp_path: Path, control: Path, limits: SyncLimits) -> AsyncIterator[Agent]:
+    agent = await asyncio.to_thread(Agent, tmp_path / "data", control, limits)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    test_server = TestServer(agent.app())
+    # as in main: bodies are decompressed by the sync alone
+    await test_server.start_server(auto_decompress=False)
+    async with TestClient(test_server, headers=headers, auto_decompress=True) as client:
+        agent.client = client
+        yield agent
+    await agent.sync.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,17 @@ def member(name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, **fie
 
 def link(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
     return member(name, kind=tarfile.SYMTYPE, linkname=target)
+
+
+def dig(top: Path) -> None:
+    """Directories below ``top``, each in the last: deeper than a path may be long, and than Python recurses."""
+    here = os.open(top, os.O_RDONLY)
+    for _ in range(1100):
+        os.mkdir("x", dir_fd=here)
+        below = os.open("x", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
 
 
 def directory(name: str, mode: int = 0o755) -> tuple[tarfile.TarInfo, bytes]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import time
 
 import pytest
@@ -33,4 +34,17 @@ def test_the_app_cannot_keep_itself_awake_over_loopback(clock: list[float], peer
     activity = Activity()
     clock[0] += 60
     activity.visited_from(peer)
+    assert activity.to_json() == "2026-05-28T20:26:40Z"
+
+
+def test_the_app_cannot_keep_itself_awake_at_the_pods_own_address(clock: list[float]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # nothing is sent
+        except OSError:
+            pytest.skip("this machine has no address beside loopback")
+        own = probe.getsockname()[0]
+    activity = Activity()
+    clock[0] += 60
+    activity.visited_from(own)
     assert activity.to_json() == "2026-05-28T20:26:40Z"

@@ -6,8 +6,16 @@ from runner_agent import detect
 from runner_agent.detect import NoCommandError, Plan
 
 
+def reader(files: dict[str, str]) -> detect.Reader:
+    return lambda name: files[name].encode() if name in files else None
+
+
 def plan(files: dict[str, str], command: list[str] | None = None) -> Plan:
-    return detect.plan(lambda name: files[name].encode() if name in files else None, command, 3000)
+    return detect.plan(reader(files), command, 3000)
+
+
+def install(files: dict[str, str]) -> detect.Install | None:
+    return detect.install(reader(files))
 
 
 def package(**scripts: str) -> str:
@@ -49,25 +57,23 @@ def test_a_tree_without_a_command_says_what_would_help(files: dict[str, str], wo
         plan(files)
 
 
-def test_a_given_command_wins_and_keeps_the_install() -> None:
-    found = plan({"package.json": package()}, ["node", "x.js"])
-    assert found.command == ("node", "x.js")
-    assert found.install is not None
-    assert found.install.folder == "node_modules"
+def test_a_given_command_wins() -> None:
+    assert plan({"package.json": package()}, ["node", "x.js"]).command == ("node", "x.js")
 
 
 @pytest.mark.parametrize(("lock", "manager"), [("pnpm-lock.yaml", "pnpm"), ("yarn.lock", "yarn"), ("package-lock.json", "npm")])
 def test_the_lock_file_names_the_package_manager(lock: str, manager: str) -> None:
-    found = plan({"package.json": package(dev="vite"), lock: ""})
-    assert found.install is not None
-    assert manager in found.install.command
+    found = install({"package.json": package(dev="vite"), lock: ""})
+    assert found is not None
+    assert found.folder == "node_modules"
+    assert manager in found.command
 
 
 def test_an_install_is_due_again_when_manifest_or_lock_change() -> None:
     def digest(files: dict[str, str]) -> str:
-        install = plan(files).install
-        assert install is not None
-        return install.digest
+        found = install(files)
+        assert found is not None
+        return found.digest
 
     base = {"package.json": package(dev="vite"), "package-lock.json": "1"}
     assert digest(base) == digest({**base, "src.js": "x"})
@@ -76,7 +82,7 @@ def test_an_install_is_due_again_when_manifest_or_lock_change() -> None:
 
 @pytest.mark.parametrize("manifest", ["{}", '{"dependencies": {}}', '{"scripts": {"dev": "vite"}}'])
 def test_a_package_without_dependencies_needs_no_install(manifest: str) -> None:
-    assert plan({"package.json": manifest}, ["node", "x.js"]).install is None
+    assert install({"package.json": manifest}) is None
 
 
 @pytest.mark.parametrize(
@@ -102,3 +108,16 @@ def test_plain_node_is_restarted_for_its_sources(script: str, restarts: bool) ->
 def test_what_nothing_reloads_needs_a_restart(path: str, python: bool, node: bool) -> None:
     assert plan({"app.py": ""}).triggered_by([path]) is python
     assert plan({"package.json": package(dev="vite")}).triggered_by([path]) is node
+
+
+@pytest.mark.parametrize(
+    ("command", "restarts"),
+    [
+        (["node", "w.js"], True),
+        (["/usr/bin/node", "--watch", "w.js"], False),
+        (["python3", "w.py"], False),
+        (["sh", "w.js"], False),
+    ],
+)
+def test_a_declared_command_that_reads_its_sources_once_is_restarted_for_them(command: list[str], restarts: bool) -> None:
+    assert detect.declared(command).triggered_by(["lib/a.js"]) is restarts

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner_agent import frames, launcher
-from runner_agent.frames import Decoder, Exited, FrameError, Hello, Kind, RunningRun, Started, Usage, encode, parse
+from runner_agent.frames import Decoder, Ending, Exited, FrameError, Hello, Kind, RunningRun, Started, Usage, encode, parse
 
 KINDS = st.sampled_from([Kind.STDOUT, Kind.STDERR, Kind.SYSTEM])
 
@@ -28,6 +28,8 @@ def test_any_bytes_are_frames_or_an_error(raw: bytes) -> None:
         for kind, payload in Decoder().feed(raw):
             if kind is Kind.CONTROL:
                 parse(payload)
+            else:
+                frames.output(payload)
     except FrameError:
         pass
 
@@ -41,10 +43,14 @@ def test_a_frame_of_illegal_length_ends_the_connection(length: int) -> None:
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ({"type": "hello", "pid": 1}, Hello(1, None)),
-        ({"type": "hello", "pid": 1, "running": {"id": 7, "pid": 9, "label": "app"}}, Hello(1, RunningRun(7, 9, "app"))),
+        ({"type": "hello", "pid": 1, "running": []}, Hello(1, ())),
+        ({"type": "hello", "pid": 1, "running": [{"id": 7, "pid": 9, "label": "web"}]}, Hello(1, (RunningRun(7, 9, "web"),))),
+        ({"type": "ending"}, Ending()),
         ({"type": "started", "id": 7, "pid": 9}, Started(7, 9)),
         ({"type": "exited", "id": 7, "exitCode": 1, "signal": None}, Exited(7, 1, None)),
+        ({"type": "exited", "id": 7, "exitCode": None, "signal": 9, "outOfMemory": True}, Exited(7, None, 9, "", True)),
+        ({"type": "hello", "pid": 1, "running": [], "isolation": {"landlock": 7, "kernel": []}}, Hello(1, (), {"landlock": 7})),
+        ({"type": "hello", "pid": 1, "running": [], "isolation": 7}, Hello(1, ())),
         ({"type": "usage", "memoryBytes": 5}, Usage(5)),
     ],
 )
@@ -65,7 +71,10 @@ def test_control_messages_are_read(message: dict[str, Any], expected: frames.Mes
         b'{"type":"started","id":1e300,"pid":1}',
         b'{"type":"started","id":99999999999999999999,"pid":1}',
         b'{"type":"exited","id":1,"error":[]}',
+        b'{"type":"hello","pid":1}',
         b'{"type":"hello","pid":1,"running":3}',
+        b'{"type":"hello","pid":1,"running":[3]}',
+        b'{"type":"hello","pid":1,"running":[' + b"{}," * 64 + b"{}]}",
         b'{"type":"usage","memoryBytes":1,"pad":"' + b"x" * frames.MAX_CONTROL + b'"}',
     ],
 )
@@ -76,5 +85,9 @@ def test_a_control_message_that_makes_no_sense_ends_the_connection(payload: byte
 
 def test_agent_and_launcher_write_the_same_frames() -> None:
     assert launcher.frame(launcher.STDERR, b"text") == encode(Kind.STDERR, b"text")
+    run, text = frames.output(launcher.RUN_ID.pack(7) + b"text")
+    assert (run, bytes(text)) == (7, b"text")
+    assert 2 ** (8 * launcher.RUN_ID.size) - 1 == frames.MAX_RUN_ID
+    assert launcher.MAX_RUNS <= frames.MAX_RUNS
     assert tuple(Kind) == (launcher.CONTROL, launcher.STDOUT, launcher.STDERR, launcher.SYSTEM)
     assert launcher.MAX_FRAME == frames.MAX_FRAME

@@ -1,21 +1,22 @@
 """The launcher as a process of its own, told what to do by a plain socket that reads only when the test says so."""
 
 import ast
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-from runner_agent import frames
-from runner_agent.frames import Exited, Hello, Kind, Started
+from runner_agent import frames, launcher
+from runner_agent.frames import Ending, Exited, Hello, Kind, Started
+from runner_agent.gate import HANDED_OVER
 
 LAUNCHER = Path(__file__).parents[3] / "runner_agent" / "launcher.py"
 
@@ -26,11 +27,13 @@ M = TypeVar("M", bound=frames.Message)
 class Agent:
     """The agent's end: listens, starts the launcher, sends and reads frames. Every wait fails after 10 s."""
 
-    def __init__(self, **env: str) -> None:
+    def __init__(self, as_user: Sequence[str] = (), **env: str) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(10)
         port = self._listener.getsockname()[1]
-        self.process = subprocess.Popen([sys.executable, LAUNCHER], env={**os.environ, "SANDBOX_AGENT_PORT": str(port), **env})
+        self.process = subprocess.Popen(
+            [*as_user, sys.executable, LAUNCHER], env={**os.environ, "SANDBOX_AGENT_PORT": str(port), **env}
+        )
         self._connection = socket.socket()
         self._ids = 0
 
@@ -40,7 +43,7 @@ class Agent:
         self._connection.settimeout(10)
         self._decoder = frames.Decoder()
         self._waiting: list[tuple[Kind, bytes]] = []
-        self.output = {kind: bytearray() for kind in Kind}
+        self.outputs: dict[tuple[int, Kind], bytearray] = defaultdict(bytearray)
         return self.message(Hello)
 
     def message(self, kind: type[M]) -> M:
@@ -52,18 +55,39 @@ class Agent:
                     message = frames.parse(payload)
                     assert isinstance(message, kind), message
                     return message
-                self.output[frame] += payload
+                run, text = frames.output(payload)
+                self.outputs[run, frame] += text
             data = self._connection.recv(1 << 18)
             assert data, "the launcher hung up"
             self._waiting += self._decoder.feed(data)
 
-    def start(self, *command: str, cwd: str = "/", label: str = "app", **env: str) -> int:
+    @property
+    def output(self) -> dict[Kind, bytes]:
+        """By kind, of all runs together."""
+        return {kind: b"".join(text for (_, found), text in self.outputs.items() if found is kind) for kind in Kind}
+
+    def ends(self, *runs: int) -> dict[int, Exited]:
+        """The ends of these runs, in any order, whatever was started meanwhile."""
+        found: dict[int, Exited] = {}
+        while found.keys() != set(runs):
+            message: frames.Message = self.message(frames.Message)  # type: ignore[arg-type]
+            if isinstance(message, Exited):
+                found[message.id] = message
+        return found
+
+    def start(self, *command: str, cwd: str = "/", label: str = "web", **env: str) -> int:
         self._ids += 1
         self._connection.sendall(frames.start(self._ids, command, cwd, env, label))
         return self._ids
 
     def shell(self, script: str, **env: str) -> int:
         return self.start("sh", "-c", script, **env)
+
+    def running(self, script: str, **env: str) -> int:
+        """A shell that has begun."""
+        run = self.shell(script, **env)
+        assert self.message(Started).id == run
+        return run
 
     def stop(self, run: int, grace: float) -> None:
         self._connection.sendall(frames.stop(run, grace))
@@ -87,7 +111,7 @@ class Agent:
 @pytest.fixture
 def agent() -> Iterator[Agent]:
     made = Agent()
-    assert made.accept().running is None
+    assert made.accept().running == ()
     yield made
     made.close()
 
@@ -106,11 +130,20 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-def test_it_is_one_file_of_python_3_8_that_imports_none_of_ours() -> None:
-    tree = ast.parse(LAUNCHER.read_text(), feature_version=(3, 8))
+@pytest.mark.parametrize("file", HANDED_OVER)
+def test_what_the_app_container_gets_is_python_3_8_and_imports_nothing_but_each_other(file: str) -> None:
+    tree = ast.parse(LAUNCHER.with_name(file).read_text(), feature_version=(3, 8))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
+    for_types_only = {"runner_agent"}
+    others = {name.removesuffix(".py") for name in HANDED_OVER} | for_types_only
+    assert {name.partition(".")[0] for name in imported} - others <= sys.stdlib_module_names
+
+
+def test_it_starts_where_python_does_not_look_beside_a_script() -> None:
+    agent = Agent(PYTHONSAFEPATH="1")
+    agent.accept()
+    agent.close()
 
 
 @pytest.mark.parametrize(
@@ -127,6 +160,15 @@ def test_output_comes_whole_before_the_end_and_by_stream(agent: Agent) -> None:
     agent.message(Started)
     agent.message(Exited)
     assert [bytes(agent.output[kind]) for kind in (Kind.STDOUT, Kind.STDERR)] == [b"to out", b"to err"]
+
+
+def test_what_the_container_before_left_in_its_scratch_is_gone_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "deep/er").mkdir(parents=True)
+    (tmp_path / "deep/er/pid").write_text("12")
+    agent = Agent(SANDBOX_SCRATCH=str(tmp_path))
+    agent.accept()
+    assert list(tmp_path.iterdir()) == []
+    agent.close()
 
 
 def test_the_app_gets_the_given_environment_and_a_home_it_can_write_to() -> None:
@@ -154,13 +196,25 @@ def test_what_cannot_be_started_says_why(agent: Agent, command: list[str], cwd: 
     assert agent.message(Exited).exit_code == 3
 
 
-def test_a_second_command_is_refused_while_one_runs(agent: Agent) -> None:
-    first = agent.start("sleep", "60")
-    agent.message(Started)
-    second = agent.start("true")
-    assert agent.message(Exited) == Exited(second, None, None, "another command is still running")
+def test_runs_are_apart_in_output_and_end(agent: Agent) -> None:
+    first = agent.running("echo one; exec sleep 60", label="web")
+    second = agent.running("echo two; exec sleep 60", label="worker")
+    agent.stop(second, 5)
+    assert agent.message(Exited) == Exited(second, None, signal.SIGTERM)
+    assert bytes(agent.outputs[second, Kind.STDOUT]) == b"two\n"
+    agent.hang_up()
+    assert [(run.id, run.label) for run in agent.accept().running] == [(first, "web")]
     agent.stop(first, 5)
     assert agent.message(Exited) == Exited(first, None, signal.SIGTERM)
+
+
+def test_more_runs_than_a_pod_has_processes_are_refused(agent: Agent) -> None:
+    for _ in range(launcher.MAX_RUNS):
+        agent.running("exec sleep 60")
+    refused = agent.shell("exec sleep 60")
+    ended = agent.message(Exited)
+    assert (ended.id, ended.exit_code, ended.signal) == (refused, None, None)
+    assert str(launcher.MAX_RUNS) in ended.error
 
 
 def test_stopping_what_does_not_run_is_answered(agent: Agent) -> None:
@@ -194,6 +248,114 @@ def test_what_a_command_leaves_behind_is_gone_before_its_end_is_told(agent: Agen
     agent.message(Started)
     assert agent.message(Exited).exit_code == 5
     assert not alive(int(appears(file)))
+
+
+ESCAPE = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:  # neither session nor parent lead back to the run
+        os.setsid()
+        with open(os.environ["FILE"], "w") as file:
+            print(os.getpid(), file=file)
+        time.sleep(60)
+    os._exit(0)
+time.sleep(60)
+"""
+
+
+def test_what_forked_twice_is_still_its_own_run_s_and_nobody_else_s(agent: Agent, tmp_path: Path) -> None:
+    escaped = []
+    runs = []
+    for number in range(2):
+        runs.append(agent.start(sys.executable, "-c", ESCAPE, FILE=str(tmp_path / f"{number}")))
+        agent.message(Started)
+        escaped.append(int(appears(tmp_path / f"{number}")))
+    agent.stop(runs[0], 0.05)
+    assert agent.message(Exited).id == runs[0]
+    assert not alive(escaped[0])
+    assert alive(escaped[1])
+    agent.stop(runs[1], 0.05)
+    agent.message(Exited)
+    assert not alive(escaped[1])
+
+
+def test_an_app_that_kills_its_keeper_ends_with_all_it_started(agent: Agent, tmp_path: Path) -> None:
+    bystander = agent.running("exec sleep 60", label="web")
+    file = tmp_path / "pid"
+    script = f"(setsid sh -c 'echo $$ > {file}; exec sleep 60' &) ; while ! test -s {file}; do :; done; kill -9 $PPID; sleep 60"
+    run = agent.start("sh", "-c", script, label="worker")
+    assert agent.ends(run) == {run: Exited(run, None, None, "its keeper was killed")}
+    assert not alive(int(appears(file)))
+    agent.hang_up()
+    assert [kept.id for kept in agent.accept().running] == [bystander]
+    agent.stop(bystander, 5)
+    assert agent.message(Exited) == Exited(bystander, None, signal.SIGTERM)
+
+
+FLEE = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.open(os.environ["HELD"], os.O_WRONLY)
+if os.environ["ALONE"]:
+    os.kill(os.getppid(), signal.SIGKILL)
+end = time.monotonic() + float(os.environ["SECONDS"])
+while time.monotonic() < end:
+    if os.fork():
+        os._exit(0)
+"""
+"""Each process lives for less than a look at /proc takes, and leaves the next one behind. All hold a pipe open."""
+
+
+class Held:
+    """A pipe that what flees holds open: it tells exactly whether any of it is left."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def by_nobody(self) -> bool:
+        try:
+            return os.read(self._fd, 1) == b""
+        except BlockingIOError:
+            return False
+
+
+def test_what_flees_within_its_group_cannot_outrun_the_end(agent: Agent, tmp_path: Path) -> None:
+    bystander = agent.running("exec sleep 60")
+    held = Held(tmp_path / "held")
+    run = agent.start(sys.executable, "-c", FLEE, HELD=str(held.path), ALONE="", SECONDS="20")
+    agent.message(Started)
+    agent.stop(run, 0.05)
+    assert agent.message(Exited).id == run
+    assert held.by_nobody()
+    agent.stop(bystander, 5)
+    assert agent.message(Exited) == Exited(bystander, None, signal.SIGTERM)
+
+
+def test_what_flees_after_killing_its_keeper_is_not_told_as_gone(agent: Agent, tmp_path: Path) -> None:
+    held = Held(tmp_path / "held")
+    run = agent.start(sys.executable, "-c", FLEE, HELD=str(held.path), ALONE="yes", SECONDS="0.5")
+    assert agent.ends(run)
+    assert held.by_nobody()
+
+
+def test_a_keeper_that_the_app_stopped_does_not_keep_it_alive(agent: Agent, tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    run = agent.shell(f"echo $$ > {file}; kill -STOP $PPID; exec sleep 60")
+    pid = int(appears(file))
+    agent.stop(run, 0.05)
+    assert agent.ends(run)
+    assert not alive(pid)
+
+
+def test_a_keeper_is_not_named_as_what_people_kill_by_name(agent: Agent) -> None:
+    agent.shell("cat /proc/$PPID/comm")
+    agent.message(Started)
+    agent.message(Exited)
+    assert agent.output[Kind.STDOUT] == b"keeper\n"
 
 
 def test_orphans_that_end_are_collected(agent: Agent, tmp_path: Path) -> None:
@@ -232,12 +394,11 @@ def test_a_line_longer_than_any_buffer_arrives_as_it_is_read(agent: Agent) -> No
 
 def test_a_run_and_its_end_are_told_to_the_next_agent(agent: Agent, tmp_path: Path) -> None:
     go = tmp_path / "go"
-    run = agent.shell(f"while ! test -e {go}; do sleep 0.01; done; echo meanwhile; exit 6", label="app")
+    run = agent.shell(f"while ! test -e {go}; do sleep 0.01; done; echo meanwhile; exit 6", label="web")
     pid = agent.message(Started).pid
     agent.hang_up()
-    running = agent.accept().running
-    assert running is not None
-    assert (running.id, running.pid, running.label) == (run, pid, "app")
+    (running,) = agent.accept().running
+    assert (running.id, running.pid, running.label) == (run, pid, "web")
     agent.hang_up()
     go.touch()
     deadline = time.monotonic() + 10
@@ -249,13 +410,25 @@ def test_a_run_and_its_end_are_told_to_the_next_agent(agent: Agent, tmp_path: Pa
     assert agent.output[Kind.STDOUT] == b"meanwhile\n"
 
 
-def test_a_message_that_makes_no_sense_ends_the_connection_and_not_the_app(agent: Agent) -> None:
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"type":"stop","id":"x"}',
+        b'{"type":"stop","id":1e999}',
+        b'{"type":"stop","id":1,"gracePeriodSeconds":Infinity}',
+        b'{"type":"stop","id":1,"gracePeriodSeconds":NaN}',
+        b'{"type":"start","id":9,"command":["true"],"cwd":"/","env":[]}',
+        b"[" * 100_000,
+        b"7",
+    ],
+    ids=lambda payload: payload[:60].decode(),
+)
+def test_a_message_that_makes_no_sense_ends_the_connection_and_not_the_app(agent: Agent, payload: bytes) -> None:
     run = agent.start("sleep", "60")
     agent.message(Started)
-    agent.send(frames.encode(Kind.CONTROL, json.dumps({"type": "stop", "id": "x"}).encode()))
+    agent.send(frames.encode(Kind.CONTROL, payload))
     agent.expect_hang_up()
-    running = agent.accept().running
-    assert running is not None
+    (running,) = agent.accept().running
     assert running.id == run
     agent.stop(run, 5)
     agent.message(Exited)
@@ -268,17 +441,141 @@ def test_being_told_to_end_takes_the_app_along(tmp_path: Path) -> None:
     agent.shell(f"trap '' TERM; setsid sh -c 'trap \"\" TERM; echo $$ > {file}; sleep 60' & wait; sleep 60")
     escaped = int(appears(file))
     agent.process.terminate()
+    agent.message(Started)
+    agent.message(Ending)
     assert agent.process.wait(10) == 0
     assert not alive(escaped)
     agent.close()
 
 
 def test_limits_that_were_asked_for_are_set() -> None:
-    agent = Agent(SANDBOX_NPROC="4000", SANDBOX_NO_NEW_PRIVS="1")
-    agent.accept()
-    agent.shell("ulimit -u 2>/dev/null || grep processes /proc/self/limits; grep NoNewPrivs /proc/self/status")
+    agent = Agent(SANDBOX_NPROC="4000", SANDBOX_NOFILE="300", SANDBOX_NO_NEW_PRIVS="1")
+    told = agent.accept().isolation
+    assert told is not None
+    assert told["limits"] | {"processes": 4000, "openFiles": 300, "coreBytes": 0} == told["limits"]
+    assert told["noNewPrivileges"] is True
+    program = "import resource as r; print(*(r.getrlimit(x) for x in (r.RLIMIT_NPROC, r.RLIMIT_NOFILE, r.RLIMIT_CORE)))"
+    agent.shell(f"{sys.executable} -c '{program}'; grep NoNewPrivs /proc/self/status")
     agent.message(Started)
     agent.message(Exited)
-    assert b"4000" in agent.output[Kind.STDOUT]
-    assert agent.output[Kind.STDOUT].endswith(b"NoNewPrivs:\t1\n")
+    assert agent.output[Kind.STDOUT] == b"(4000, 4000) (300, 300) (0, 0)\nNoNewPrivs:\t1\n"
+    agent.close()
+
+
+OUTCOME = """
+import errno
+def outcome(act):
+    try:
+        act()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
+"""
+
+REACH_OUT = """
+import ctypes, os, sys
+def attach(pid):
+    if ctypes.CDLL(None, use_errno=True).ptrace(16, pid, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "")
+keeper = os.getppid()
+launcher = int(open(f"/proc/{keeper}/stat").read().rpartition(")")[2].split()[1])
+for pid in keeper, launcher:
+    print(outcome(lambda: os.kill(pid, 0)), outcome(lambda: attach(pid)), outcome(lambda: open(f"/proc/{pid}/mem", "rb")))
+child = os.fork() or os.execlp("sleep", "sleep", "60")
+print(outcome(lambda: os.kill(child, 9)))
+os.makedirs(sys.argv[1] + "/a/b"), os.makedirs(sys.argv[1] + "/c")
+print(outcome(lambda: os.rename(sys.argv[1] + "/a/b", sys.argv[1] + "/c/d")))
+"""
+
+
+@pytest.mark.skipif(launcher.landlock_version() < launcher.LANDLOCK_SCOPES, reason="this kernel's Landlock keeps no signals in")
+def test_an_app_cannot_signal_trace_or_read_what_keeps_it(tmp_path: Path) -> None:
+    agent = Agent(SANDBOX_NO_NEW_PRIVS="1", SANDBOX_LANDLOCK="1")
+    told = agent.accept().isolation
+    assert told is not None
+    assert told["landlock"] == launcher.landlock_version()
+    agent.start(sys.executable, "-c", OUTCOME + REACH_OUT, str(tmp_path))
+    agent.message(Started)
+    assert agent.message(Exited).exit_code == 0, agent.output[Kind.STDERR]
+    # EACCES is what root is told here about /proc/<pid>/mem; what is the app's own goes on working
+    assert agent.output[Kind.STDOUT].split() == [b"EPERM", b"EPERM", b"EACCES"] * 2 + [b"done", b"done"]
+    agent.close()
+
+
+def sent(outbox: launcher.Outbox) -> list[tuple[int, int, bytes]]:
+    """Kind, run and payload of all that waits, in order."""
+    found = []
+    while pieces := outbox.pieces():
+        for piece in map(bytes, pieces):
+            length, kind = launcher.HEADER.unpack_from(piece)
+            assert len(piece) == length + 4
+            found.append((kind, *launcher.RUN_ID.unpack_from(piece, launcher.HEADER.size), piece[launcher.OUTPUT_HEADER :]))
+        outbox.advance(sum(map(len, pieces)))
+    return found
+
+
+def test_a_loud_process_takes_its_own_lines_and_not_a_quiet_one_s() -> None:
+    outbox = launcher.Outbox(100_000)
+    outbox.output(launcher.STDOUT, 1, b"quiet\n")
+    for _ in range(500):
+        outbox.output(launcher.STDOUT, 2, b"x" * 1000)
+    outbox.output(launcher.STDERR, 1, b"still quiet\n")
+    waiting = sent(outbox)
+    assert [payload for kind, run, payload in waiting if run == 1] == [b"quiet\n", b"still quiet\n"]
+    (words,) = [payload for kind, run, payload in waiting if kind == launcher.SYSTEM]
+    kept = sum(len(payload) for kind, run, payload in waiting if (kind, run) == (launcher.STDOUT, 2))
+    assert words.split()[0] == b"%d" % (500_000 - kept)
+    assert 70_000 < kept < 100_000
+    assert not outbox
+
+
+def test_what_is_half_sent_is_never_dropped() -> None:
+    outbox = launcher.Outbox(10_000)
+    outbox.output(launcher.STDOUT, 1, b"a" * 4000)
+    outbox.pieces()
+    outbox.advance(10)
+    for _ in range(100):
+        outbox.output(launcher.STDOUT, 1, b"b" * 1000)
+    assert bytes(outbox.pieces()[0]) == b"a" * 3999
+
+
+WRITE_EVERYWHERE = """
+import os, sys
+from runner_agent import launcher
+forbidden, sibling, elsewhere = sys.argv[1:]
+launcher.prctl(launcher.PR_SET_NO_NEW_PRIVS, 1)
+launcher.confine(launcher.landlock_version(), forbidden)
+link = elsewhere + "/link"
+os.symlink(forbidden, link)
+print(*(outcome(lambda: open(path, "ab").write(b"x")) for path in (forbidden, link, sibling, elsewhere + "/new", "/dev/null")))
+print(open(forbidden).read())
+"""
+
+
+@pytest.mark.skipif(launcher.landlock_version() == 0, reason="this kernel has no Landlock")
+def test_an_app_cannot_write_to_its_termination_log_and_to_all_else_as_before(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("forbidden", "sibling"):
+        (tmp_path / "deep" / name).write_text("kept")
+    paths = [tmp_path / "deep/forbidden", tmp_path / "deep/sibling", tmp_path / "elsewhere"]
+    done = subprocess.run([sys.executable, "-c", OUTCOME + WRITE_EVERYWHERE, *paths], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["EACCES EACCES done done done", "kept"]
+
+
+UNPRIVILEGED = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
+
+
+@pytest.mark.parametrize(
+    ("env", "as_user"),
+    [({"SANDBOX_NO_NEW_PRIVS": "1"}, []), ({"SANDBOX_LANDLOCK": "1"}, UNPRIVILEGED)],
+    ids=["not asked for", "refused without no_new_privs"],
+)
+def test_where_it_cannot_be_confined_it_starts_and_says_so(env: dict[str, str], as_user: list[str]) -> None:
+    if as_user and os.getuid() != 0:
+        as_user = []
+    agent = Agent(as_user, **env)
+    told = agent.accept().isolation
+    assert told is not None
+    assert told["landlock"] == 0
     agent.close()

@@ -132,7 +132,12 @@ async def test_the_whole_agent_takes_a_sync_and_tells_its_state(tmp_path: Path, 
         assert status["usage"]["workspaceFreeBytes"] > 0
         async with session.get("/v1/log") as response:
             assert response.status == 200
-    assert sorted(path.name for path in (tmp_path / "data/.agent").iterdir()) == ["journal.00000002", "manifest", "staging"]
+    assert sorted(path.name for path in (tmp_path / "data/.agent").iterdir()) == [
+        "journal.00000002",
+        "log",
+        "manifest",
+        "staging",
+    ]
 
 
 async def test_the_end_waits_for_the_sync_that_is_being_applied(tmp_path: Path, control: Path) -> None:
@@ -160,3 +165,24 @@ async def test_the_end_waits_for_the_sync_that_is_being_applied(tmp_path: Path, 
         assert await syncing == 200
         await task
     assert sorted(path.name for path in (tmp_path / "data/tree").iterdir()) == ["a", "b", "c"]
+
+
+async def test_a_body_that_never_arrives_does_not_hold_up_the_end(tmp_path: Path, control: Path) -> None:
+    workspace = await asyncio.to_thread(Workspace, tmp_path / "data")
+    async with running(tmp_path, control, workspace) as (session, stop, task):
+        begun = asyncio.Event()
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b"{"
+            begun.set()
+            await asyncio.Event().wait()
+
+        upload = asyncio.create_task(
+            session.post("/v1/sync", data=body(), headers={"Content-Type": "application/json"}).__aenter__()
+        )
+        await begun.wait()
+        stop.set()
+        async with asyncio.timeout(1.9):  # of the 2 s that the kubelet gives
+            await task
+        upload.cancel()
+        await asyncio.wait([upload])

@@ -44,7 +44,7 @@ def test_a_change_leaves_the_former_manifest_as_it_was() -> None:
     assert "b" in before
 
 
-@given(st.lists(ENTRIES, max_size=8), st.integers(0, 9))
+@given(st.lists(ENTRIES, max_size=8), st.integers(1, 9))
 def test_a_snapshot_reads_back_as_it_was(entries: list[ManifestEntry], number: int) -> None:
     manifest = Manifest(number, entries)
     read, generation = Manifest.load(manifest.dump(5))
@@ -68,3 +68,29 @@ def test_a_damaged_snapshot_is_not_believed() -> None:
     data = Manifest(1, [entry("a")]).dump(1).replace(b"file 0644", b"file 0755")
     with pytest.raises(ValueError, match="digest"):
         Manifest.load(data)
+
+
+@pytest.mark.parametrize(
+    "head", [b"[]", b"7", b'{"format": 1}', b'{"format": 1, "number": "1", "generation": 1}', b"[" * 100_000]
+)
+def test_what_is_no_head_of_a_snapshot_is_refused_as_such(head: bytes) -> None:
+    with pytest.raises(ValueError, match="head"):
+        Manifest.load(head + b"\n")
+
+
+def test_a_snapshot_out_of_order_is_not_believed() -> None:
+    head, first, second, _ = Manifest(1, [entry("a"), entry("b")]).dump(1).split(b"\n")
+    with pytest.raises(ValueError, match="order"):
+        Manifest.load(b"\n".join([head, second, first, b""]))
+
+
+def test_a_snapshot_of_nothing_with_entries_is_not_believed() -> None:
+    data = Manifest(0).dump(1) + Manifest(1, [entry("a")]).dump(1).partition(b"\n")[2]
+    with pytest.raises(ValueError, match="nothing was synced"):
+        Manifest.load(data)
+
+
+def test_a_snapshot_that_names_a_path_twice_is_not_believed() -> None:
+    data = Manifest(1, [entry("a")]).dump(1)
+    with pytest.raises(ValueError, match="twice"):
+        Manifest.load(data + data.partition(b"\n")[2])

@@ -109,5 +109,8 @@ def test_a_shown_name_cannot_break_a_line_or_an_encoding(text: str) -> None:
 
 
 def test_ancestors_are_listed_from_the_top() -> None:
-    assert paths.ancestors("a/b/c") == ["a", "a/b"]
-    assert paths.ancestors("a") == []
+    assert paths.ancestors("a/b/c") == (
+        "a",
+        "a/b",
+    )
+    assert paths.ancestors("a") == ()

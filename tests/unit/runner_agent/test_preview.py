@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -5,11 +6,12 @@ import pytest
 
 from runner_agent.activity import Activity
 from runner_agent.logs import LogBook
-from runner_agent.preview import Preview, rewritten
-from runner_agent.process import Supervisor
-from runner_agent.settings import Settings
-from sandbox_protocol.http1 import Head, parse_request
-from sandbox_protocol.http1_proxy import Forward, Reply
+from runner_agent.preview import Preview, response_of, rewritten
+from runner_agent.settings import AppSettings, ProcessSettings, Settings
+from runner_agent.supervisor import Supervisor
+from sandbox_protocol import waiting_page
+from sandbox_protocol.http1 import Head, parse_request, parse_response
+from sandbox_protocol.http1_routing import Forward, Reply
 
 HOST = "3000-abc.preview.localhost:8090"
 
@@ -17,6 +19,10 @@ HOST = "3000-abc.preview.localhost:8090"
 @dataclass
 class Workspace:
     revision: str | None = None
+
+
+async def nothing_to_touch(_: Sequence[str]) -> None:
+    pass
 
 
 @dataclass
@@ -27,31 +33,70 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
-    settings, logbook = Settings(data=tmp_path), LogBook()
-    return Scene(Preview(settings, Supervisor(settings, Workspace(), logbook), logbook, Activity()), logbook)
+    app = AppSettings(processes=(ProcessSettings("api", ("node", "api.js"), 4000),))
+    settings, logbook = Settings(data=tmp_path, app=app), LogBook()
+    return Scene(Preview(settings, Supervisor(settings, Workspace(), logbook, nothing_to_touch), logbook, Activity()), logbook)
 
 
 def request(*lines: str) -> Head:
     return parse_request("\r\n".join(["GET /a?b HTTP/1.1", f"Host: {HOST}", *lines, "", ""]).encode())
 
 
+def seen(head: Head) -> Head:
+    """What the app reads."""
+    return parse_request(b"GET /a?b HTTP/1.1" + rewritten(head, 3000))
+
+
 def test_the_app_sees_localhost_and_who_was_asked_for() -> None:
-    head = parse_request(rewritten(request("X-Sandbox-Port: 3000", f"Origin: http://{HOST}"), 3000))
+    head = seen(request("X-Sandbox-Port: 3000"))
     assert head.get(b"host") == b"localhost:3000"
-    assert head.get(b"origin") == b"http://localhost:3000"
     assert head.get(b"x-forwarded-host") == HOST.encode()
     assert head.get(b"x-sandbox-port") is None
 
 
 def test_a_foreign_origin_stays_foreign() -> None:
-    head = parse_request(rewritten(request("Origin: https://evil.example"), 3000))
+    head = seen(request("Origin: https://evil.example", "Referer: https://evil.example/page"))
     assert head.get(b"origin") == b"https://evil.example"
+    assert head.get(b"referer") == b"https://evil.example/page"
+    assert head.get(b"x-forwarded-host") == HOST.encode()
+
+
+def test_a_request_from_the_app_s_own_page_passes_any_framework_s_check_against_forgery() -> None:
+    forwarded = [f"X-Forwarded-Host: {HOST}", "X-Forwarded-Proto: https", "X-Forwarded-For: 192.0.2.1"]
+    head = seen(request(f"Origin: https://{HOST}", f"Referer: https://{HOST}/cart?x=1", *forwarded))
+    assert head.get(b"host") == b"localhost:3000"
+    assert head.get(b"origin") == b"http://localhost:3000"
+    assert head.get(b"referer") == b"http://localhost:3000/cart?x=1"
+    assert head.get(b"x-forwarded-host") is None  # Rails and Next.js compare Origin with it
+    assert head.get(b"x-forwarded-proto") is None
+    assert head.get(b"x-forwarded-for") == b"192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    ("location", "sent"),
+    [
+        (b"http://localhost:3000/a?b#c", b"/a?b#c"),
+        (b"http://localhost:3000", b"/"),
+        (b"http://LOCALHOST:3000?x", b"/?x"),
+        (b"//127.0.0.1:3000/a", b"/a"),
+        (b"http://[::1]:3000/a", b"/a"),
+        (b"http://localhost:3000//evil.example", b"/evil.example"),
+        (b"http://localhost:3000/\\evil.example", b"/evil.example"),
+        (b"http://localhost:30001/a", b"http://localhost:30001/a"),
+        (b"http://localhost:3000@evil.example/", b"http://localhost:3000@evil.example/"),
+        (b"http://localhost:8000/a", b"http://localhost:8000/a"),
+        (b"https://example.org/", b"https://example.org/"),
+        (b"/a", b"/a"),
+        (b"a", b"a"),
+    ],
+)
+def test_a_redirect_to_the_app_s_own_address_stays_on_the_preview_s_host(location: bytes, sent: bytes) -> None:
+    head = Head(((b"Location", location), (b"Content-Length", b"0")), status=302, reason=b"Found")
+    assert parse_response(response_of(3000)(head)).get(b"location") == sent
 
 
 def test_an_upgrade_is_asked_of_the_app_as_well() -> None:
-    head = parse_request(
-        rewritten(request("Connection: keep-alive, Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: k"), 3000)
-    )
+    head = seen(request("Connection: keep-alive, Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: k"))
     assert head.upgrade == b"websocket"
     assert head.get(b"sec-websocket-key") == b"k"
 
@@ -72,11 +117,11 @@ async def test_two_ports_are_refused(scene: Scene) -> None:
 
 
 async def test_the_waiting_page_stays_small_whatever_the_app_prints(scene: Scene) -> None:
-    scene.logbook.write("stdout", (b"<" * 500 + b"\n") * 20 + b"the last line\n")
+    scene.logbook.write("web", "stdout", (b"<" * 500 + b"\n") * 20 + b"the last line\n")
     decision = await scene.preview(request("Accept: text/html"), "")
     assert isinstance(decision, Forward)
-    page = decision.unavailable("refused").response.partition(b"\r\n\r\n")[2]
-    assert len(page) <= 4096
+    page = decision.unavailable(request("Accept: text/html"), "refused").response.partition(b"\r\n\r\n")[2]
+    assert len(page) <= waiting_page.PAGE_BYTES
     assert b"the last line" in page
 
 
@@ -86,22 +131,46 @@ async def test_another_port_of_the_app_is_reached(scene: Scene) -> None:
     assert decision.address == ("127.0.0.1", 8000)
 
 
+async def test_the_waiting_page_of_a_processes_port_tells_of_that_process(scene: Scene) -> None:
+    scene.logbook.write("web", "stderr", b"of web\n")
+    scene.logbook.write("api", "stderr", b"of api\n")
+    decision = await scene.preview(request("X-Sandbox-Port: 4000", "Accept: text/html"), "")
+    assert isinstance(decision, Forward)
+    page = decision.unavailable(request("Accept: text/html"), "refused").response
+    assert b"Process api is not ready" in page
+    assert b"of api" in page
+    assert b"of web" not in page
+
+
 async def test_the_waiting_page_says_why_with_the_last_lines_escaped(scene: Scene) -> None:
-    scene.logbook.write("stderr", b"<script>boom</script>\n")
+    scene.logbook.write("web", "stderr", b"<script>boom</script>\n")
     decision = await scene.preview(request("Accept: text/html"), "")
     assert isinstance(decision, Forward)
-    page = decision.unavailable("refused").response
+    page = decision.unavailable(request("Accept: text/html"), "refused").response
     assert page.startswith(b"HTTP/1.1 503")
     assert b"Waiting for the first files" in page
     assert b"&lt;script&gt;boom" in page
     assert b"<script>" not in page
     assert b'http-equiv="refresh"' in page
-    assert len(page) < 4096
+    assert len(page) <= waiting_page.PAGE_BYTES
+
+
+async def test_last_lines_are_whole_for_a_program_and_announced_to_nobody_on_the_page(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = "the app ended with exit code 3; tried again in 1 s. Last lines:\nno such module"
+    crashed = {"type": "AppReady", "status": "False", "reason": "CrashLoop", "message": message}
+    monkeypatch.setattr(Supervisor, "condition", lambda _: crashed)
+    decision = await scene.preview(request(), "")
+    assert isinstance(decision, Forward)
+    page, status = (decision.unavailable(request(f"Accept: {kind}"), "refused").response for kind in ("text/html", "*/*"))
+    assert b"tried again in 1 s.</p>" in page
+    assert b"Last lines:\\nno such module" in status
 
 
 async def test_a_program_gets_a_status_instead_of_a_page(scene: Scene) -> None:
     decision = await scene.preview(request("Accept: */*"), "")
     assert isinstance(decision, Forward)
-    answer = decision.unavailable("refused").response
+    answer = decision.unavailable(request("Accept: */*"), "refused").response
     assert b'"kind": "Status"' in answer
     assert b"Retry-After: 1" in answer

@@ -4,17 +4,23 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from runner_agent import process
 from runner_agent.logs import LogBook
-from runner_agent.process import Supervisor
-from runner_agent.settings import AppSettings, Settings
+from runner_agent.settings import AppSettings, ProcessSettings, Settings
+from runner_agent.supervisor import Supervisor
+from runner_agent.touch import touch
+from runner_agent.workspace_tree import Tree
+from sandbox_protocol.errors import StatusError
 
 LAUNCHER = Path(__file__).parents[3] / "runner_agent" / "launcher.py"
 SERVE = """
@@ -33,6 +39,18 @@ HAS_IPV6_LOOPBACK = (
 class FakeWorkspace:
     revision: str | None = "1-abc"
 
+    def __init__(self, tree: Path) -> None:
+        self._tree = tree
+
+    async def touch(self, paths: Sequence[str]) -> None:
+        def work() -> None:
+            root = os.open(self._tree, os.O_RDONLY | os.O_DIRECTORY)
+            with Tree(root) as tree:
+                touch(tree, paths)
+            os.close(root)
+
+        await asyncio.to_thread(work)
+
 
 def free_port() -> int:
     with socket.socket() as s:
@@ -43,14 +61,14 @@ def free_port() -> int:
 class Pod:
     """An agent's process half and an app container's launcher, sharing a tree."""
 
-    def __init__(self, folder: Path, command: tuple[str, ...] | None) -> None:
+    def __init__(self, folder: Path, command: tuple[str, ...] | None, **app_settings: Any) -> None:
         (folder / "tree").mkdir()
         (folder / ".agent").mkdir()
-        app = AppSettings(command, free_port(), str(folder / "tree"))
+        app = AppSettings(command, free_port(), str(folder / "tree"), **app_settings)
         self.settings = Settings(data=folder, app=app, launcher_port=0)
-        self.workspace = FakeWorkspace()
+        self.workspace = FakeWorkspace(folder / "tree")
         self.logbook = LogBook()
-        self.supervisor = Supervisor(self.settings, self.workspace, self.logbook)
+        self.supervisor = Supervisor(self.settings, self.workspace, self.logbook, self.workspace.touch)
         self.launcher: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -74,20 +92,33 @@ class Pod:
                 await asyncio.sleep(0.01)
 
     def state(self) -> str:
-        return str(self.supervisor.process_json()["state"])
+        return str(self.supervisor.web.to_json()["state"])
+
+    def one(self, name: str) -> dict[str, Any]:
+        return next(one.to_json() for one in self.supervisor.processes if one.name == name)
+
+    def fake_install(self, script: str) -> None:
+        """A requirements.txt, and a pip that is this shell script."""
+        (self.settings.tree / ".venv" / "bin").mkdir(parents=True)
+        python = self.settings.tree / ".venv" / "bin" / "python"
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o755)
+        (self.settings.tree / "requirements.txt").write_text("")
 
     def log(self) -> str:
-        return "\n".join(self.logbook.last_lines(1000, frozenset({"stdout", "stderr", "system"})))
+        """All that was kept, of every process and run."""
+        blocks = self.logbook.ring.blocks(0)
+        return "".join(record.text.decode() for block in blocks for record in block.records())
 
 
 @pytest.fixture
 async def pods(tmp_path: Path) -> AsyncIterator[Callable[..., Pod]]:
     made: list[Pod] = []
 
-    def make(*command: str) -> Pod:
+    def make(*command: str, **app_settings: Any) -> Pod:
         folder = tmp_path / str(len(made))
         folder.mkdir()
-        made.append(Pod(folder, command or None))
+        made.append(Pod(folder, command or None, **app_settings))
         return made[-1]
 
     yield make
@@ -111,7 +142,7 @@ async def test_ready_means_an_answer_on_the_port(pods: Callable[..., Pod]) -> No
     pod = pods(sys.executable, "-c", SERVE)
     await pod.start()
     assert pod.supervisor.readiness()[0] is False
-    await pod.until(lambda: pod.supervisor.ready)
+    await pod.until(lambda: pod.supervisor.web.ready)
     assert pod.state() == "Running"
     assert pod.supervisor.readiness() == (True, "")
 
@@ -120,19 +151,19 @@ async def test_ready_means_an_answer_on_the_port(pods: Callable[..., Pod]) -> No
 async def test_an_app_on_the_ipv6_loopback_is_found(pods: Callable[..., Pod]) -> None:
     pod = pods(sys.executable, "-c", SERVE_IPV6)
     await pod.start()
-    await pod.until(lambda: pod.supervisor.ready)
-    assert pod.supervisor.app_host == "::1"
+    await pod.until(lambda: pod.supervisor.web.ready)
+    assert pod.supervisor.web.host == "::1"
 
 
 async def test_a_crash_is_told_with_its_last_lines_and_tried_again(pods: Callable[..., Pod]) -> None:
     pod = pods("sh", "-c", "echo going down >&2; exit 7")
     await pod.start()
     await pod.until(lambda: pod.state() == "BackOff")
-    process = pod.supervisor.process_json()
+    process = pod.supervisor.web.to_json()
     assert (process["exitCode"], process["reason"]) == (7, "CrashLoop")
     assert "going down" in process["message"]
     assert "exit code 7" in process["message"]
-    await pod.until(lambda: pod.supervisor.process_json()["restarts"] >= 1)
+    await pod.until(lambda: pod.supervisor.web.to_json()["restarts"] >= 1)
 
 
 async def test_a_sync_ends_the_back_off_at_once(pods: Callable[..., Pod]) -> None:
@@ -167,11 +198,11 @@ async def test_only_declared_triggers_restart_a_running_app(
 async def test_restart_answers_with_the_new_process(pods: Callable[..., Pod]) -> None:
     pod = pods("sleep", "60")
     await pod.start()
-    await pod.until(lambda: pod.supervisor.process_json()["pid"] is not None)
-    before = pod.supervisor.process_json()
+    await pod.until(lambda: pod.supervisor.web.to_json()["pid"] is not None)
+    before = pod.supervisor.web.to_json()
     await pod.supervisor.restart(1.0)
-    await pod.until(lambda: pod.supervisor.process_json()["pid"] not in (None, before["pid"]))
-    assert pod.supervisor.process_json()["restarts"] == before["restarts"] + 1
+    await pod.until(lambda: pod.supervisor.web.to_json()["pid"] not in (None, before["pid"]))
+    assert pod.supervisor.web.to_json()["restarts"] == before["restarts"] + 1
     with pytest.raises(ProcessLookupError):
         os.kill(before["pid"], 0)
 
@@ -199,10 +230,10 @@ async def test_an_install_is_a_step_of_its_own_done_once(pods: Callable[..., Pod
     assert "installing -m pip install" in pod.log()
     await pod.supervisor.restart(1.0)
     await pod.until(lambda: pod.state() == "Starting")
-    assert "installing" not in pod.log()  # the log of this run
+    assert pod.log().count("installing") == 1
     (pod.settings.tree / "requirements.txt").write_text("six\n")
     await pod.supervisor.restart(1.0)
-    await pod.until(lambda: "installing" in pod.log())
+    await pod.until(lambda: pod.log().count("installing") == 2)
 
 
 async def test_a_failed_install_is_told_as_such(pods: Callable[..., Pod]) -> None:
@@ -226,21 +257,21 @@ async def test_an_empty_tree_says_what_would_run(pods: Callable[..., Pod]) -> No
     assert pod.supervisor.condition()["reason"] == "NoCommand"
     (pod.settings.tree / "index.html").write_text("<p>hello")
     assert await pod.supervisor.on_synced(["index.html"], "auto", False) is True
-    await pod.until(lambda: pod.supervisor.ready)
+    await pod.until(lambda: pod.supervisor.web.ready)
 
 
 async def test_an_app_outlives_its_agent(pods: Callable[..., Pod]) -> None:
     pod = pods("sleep", "60")
     await pod.start()
-    await pod.until(lambda: pod.supervisor.process_json()["pid"] is not None)
-    pid, port = pod.supervisor.process_json()["pid"], pod.supervisor.link.port
+    await pod.until(lambda: pod.supervisor.web.to_json()["pid"] is not None)
+    pid, port = pod.supervisor.web.to_json()["pid"], pod.supervisor.link.port
     await pod.supervisor.close()
-    successor = Supervisor(replace(pod.settings, launcher_port=port), pod.workspace, LogBook())
+    successor = Supervisor(replace(pod.settings, launcher_port=port), pod.workspace, LogBook(), pod.workspace.touch)
     await successor.start()
     try:
-        await pod.until(lambda: successor.process_json()["state"] == "Starting")
-        assert successor.process_json()["pid"] == pid
-        await pod.until(lambda: successor.process_json()["pid"] == pid)
+        await pod.until(lambda: successor.web.to_json()["state"] == "Starting")
+        assert successor.web.to_json()["pid"] == pid
+        await pod.until(lambda: successor.web.to_json()["pid"] == pid)
     finally:
         await successor.close()
 
@@ -248,7 +279,7 @@ async def test_an_app_outlives_its_agent(pods: Callable[..., Pod]) -> None:
 async def test_an_app_whose_dependencies_changed_unseen_is_not_kept(pods: Callable[..., Pod]) -> None:
     pod = pods("sleep", "60")
     await pod.start()
-    await pod.until(lambda: pod.supervisor.process_json()["pid"] is not None)
+    await pod.until(lambda: pod.supervisor.web.to_json()["pid"] is not None)
     port = pod.supervisor.link.port
     await pod.supervisor.close()  # as if killed between a sync and the restart it asked for
     (pod.settings.tree / "requirements.txt").write_text("")
@@ -257,11 +288,13 @@ async def test_an_app_whose_dependencies_changed_unseen_is_not_kept(pods: Callab
     python.write_text("#!/bin/sh\necho installing $*\n")
     python.chmod(0o755)
     logbook = LogBook()
-    successor = Supervisor(replace(pod.settings, launcher_port=port), pod.workspace, logbook)
+    successor = Supervisor(replace(pod.settings, launcher_port=port), pod.workspace, logbook, pod.workspace.touch)
     await successor.start()
     try:
-        await pod.until(lambda: "installing -m pip install" in "\n".join(logbook.last_lines(50)) or successor.ready)
-        await pod.until(lambda: successor.process_json()["state"] == "Starting")
+        await pod.until(
+            lambda: "installing -m pip install" in "\n".join(logbook.last_lines(50, "install")) or successor.web.ready
+        )
+        await pod.until(lambda: successor.web.to_json()["state"] == "Starting")
     finally:
         await successor.close()
 
@@ -322,3 +355,207 @@ async def test_a_launcher_told_to_end_while_a_command_starts_leaves_nothing_behi
     if file.exists() and (text := file.read_text().strip()):
         with pytest.raises(ProcessLookupError):
             os.kill(int(text), 0)
+
+
+def worker(name: str, *command: str, port: int | None = None, **env: str) -> ProcessSettings:
+    return ProcessSettings(name, command, port, env)
+
+
+async def test_processes_run_side_by_side_with_a_port_and_an_environment_each(pods: Callable[..., Pod]) -> None:
+    port = free_port()
+    api = worker("api", sys.executable, "-c", SERVE, port=port)
+    said = worker("said", "sh", "-c", "echo $GREETING ${PORT-none}; exec sleep 60", GREETING="hello")
+    pod = pods(sys.executable, "-c", SERVE, processes=(api, said))
+    await pod.start()
+    await pod.until(lambda: all(one.ready for one in pod.supervisor.processes))
+    assert [one["name"] for one in map(pod.one, ("web", "api", "said"))] == ["web", "api", "said"]
+    assert pod.one("api")["port"] == port
+    assert pod.supervisor.serving(port) is pod.supervisor.processes[1]
+    await pod.until(lambda: "hello none" in pod.logbook.last_lines(9, "said"))
+    assert "hello" not in "".join(pod.logbook.last_lines(9, "web"))
+
+
+async def test_one_that_crashes_backs_off_alone(pods: Callable[..., Pod]) -> None:
+    pod = pods("sleep", "60", processes=(worker("bad", "sh", "-c", "echo no >&2; exit 3"),))
+    await pod.start()
+    await pod.until(lambda: pod.one("bad")["restarts"] >= 1 and pod.one("bad")["state"] == "BackOff")
+    assert pod.one("bad")["exitCode"] == 3
+    assert "no" in pod.one("bad")["message"]
+    assert (pod.state(), pod.one("web")["restarts"]) == ("Starting", 0)
+
+
+async def test_one_is_restarted_and_the_others_are_left_alone(pods: Callable[..., Pod]) -> None:
+    pod = pods("sleep", "60", processes=(worker("a", "sleep", "60"), worker("b", "sleep", "60")))
+    await pod.start()
+    await pod.until(lambda: all(pod.one(name)["pid"] for name in ("web", "a", "b")))
+    before = {name: pod.one(name)["pid"] for name in ("web", "a", "b")}
+    assert (await pod.supervisor.restart(1.0, "a"))["name"] == "a"
+    await pod.until(lambda: pod.one("a")["pid"] not in (None, before["a"]))
+    assert {name: pod.one(name)["pid"] for name in ("web", "b")} == {name: before[name] for name in ("web", "b")}
+    await pod.supervisor.restart(1.0)
+    await pod.until(lambda: all(pod.one(name)["pid"] not in (None, before[name]) for name in before))
+    with pytest.raises(StatusError, match="web, a, b"):
+        await pod.supervisor.restart(1.0, "nobody")
+
+
+async def test_work_that_is_done_is_completed_and_no_crash(pods: Callable[..., Pod]) -> None:
+    pod = pods("sleep", "60", processes=(worker("build", "sh", "-c", "cat source"),))
+    (pod.settings.tree / "source").write_text("one\n")
+    await pod.start()
+    await pod.until(lambda: pod.one("build")["state"] == "Exited")
+    assert (pod.one("build")["reason"], pod.one("build")["exitCode"]) == ("Completed", 0)
+    assert await pod.supervisor.on_synced([], "auto", False) is False
+    (pod.settings.tree / "source").write_text("two\n")
+    assert await pod.supervisor.on_synced(["source"], "auto", False) is True
+    await pod.until(lambda: "two" in pod.log())
+    assert pod.one("web")["restarts"] == 0
+
+
+async def test_a_declared_trigger_restarts_all_of_them(pods: Callable[..., Pod]) -> None:
+    pod = pods("sleep", "60", processes=(worker("a", "sleep", "60"),), restart_on=("schema/**/*.sql",))
+    await pod.start()
+    await pod.until(lambda: pod.one("a")["pid"] is not None and pod.one("web")["pid"] is not None)
+    assert await pod.supervisor.on_synced(["schema/readme.md"], "auto", False) is False
+    assert await pod.supervisor.on_synced(["schema/v1/a.sql"], "auto", False) is True
+    await pod.until(lambda: pod.one("a")["restarts"] == pod.one("web")["restarts"] == 1)
+
+
+async def test_sources_restart_only_the_process_that_reads_them_once(pods: Callable[..., Pod]) -> None:
+    sleep = "import time; time.sleep(60)"
+    pod = pods("sleep", "60", processes=(worker("py", sys.executable, "-c", sleep),))
+    await pod.start()
+    await pod.until(lambda: pod.one("py")["ready"])
+    assert await pod.supervisor.on_synced(["lib/a.py"], "auto", False) is True
+    await pod.until(lambda: pod.one("py")["restarts"] == 1)
+    assert pod.one("web")["restarts"] == 0
+
+
+async def test_an_install_runs_once_before_all_and_again_when_the_lock_file_changes(pods: Callable[..., Pod]) -> None:
+    pod = pods("sleep", "60", processes=(worker("a", "sleep", "60"),))
+    pod.fake_install("echo installing")
+    await pod.start()
+    await pod.until(lambda: pod.one("a")["ready"])
+    assert pod.supervisor.install_json()["state"] == "Succeeded"
+    assert pod.logbook.last_lines(9, "install") == ["installing"]
+    (pod.settings.tree / "requirements.txt").write_text("six\n")
+    assert await pod.supervisor.on_synced(["requirements.txt"], "auto", False) is True
+    await pod.until(lambda: pod.log().count("installing") == 2 and pod.one("a")["ready"])
+    assert pod.one("a")["restarts"] == pod.one("web")["restarts"] == 1
+
+
+async def test_a_failed_install_holds_all_back_and_says_why(pods: Callable[..., Pod]) -> None:
+    pod = pods("sleep", "60", processes=(worker("a", "sleep", "60"),))
+    pod.fake_install("echo no such package; exit 4")
+    await pod.start()
+    await pod.until(lambda: pod.one("a")["reason"] == "InstallFailed")
+    install = pod.supervisor.install_json()
+    assert (install["state"], install["exitCode"]) == ("Failed", 4)
+    assert "no such package" in install["message"]
+    pod_python = pod.settings.tree / ".venv" / "bin" / "python"
+    pod_python.write_text("#!/bin/sh\n")
+    assert await pod.supervisor.on_synced(["requirements.txt"], "auto", False) is True
+    await pod.until(lambda: pod.one("a")["ready"])
+
+
+async def test_an_install_that_hangs_is_ended_by_a_restart(pods: Callable[..., Pod]) -> None:
+    pod = pods("sleep", "60")
+    pod.fake_install("echo begun; exec sleep 60")
+    await pod.start()
+    await pod.until(lambda: "begun" in pod.log())
+    assert pod.state() == "Installing"
+    (pod.settings.tree / ".venv" / "bin" / "python").write_text("#!/bin/sh\n")
+    await pod.supervisor.restart(0.1)
+    await pod.until(lambda: pod.state() == "Starting")
+
+
+async def test_all_runs_outlive_their_agent(pods: Callable[..., Pod]) -> None:
+    pod = pods("sleep", "60", processes=(worker("a", "sleep", "60"),))
+    await pod.start()
+    await pod.until(lambda: all(pod.one(name)["pid"] for name in ("web", "a")))
+    before, port = {name: pod.one(name)["pid"] for name in ("web", "a")}, pod.supervisor.link.port
+    await pod.supervisor.close()
+    pod.supervisor = Supervisor(replace(pod.settings, launcher_port=port), pod.workspace, LogBook(), pod.workspace.touch)
+    await pod.supervisor.start()
+    await pod.until(lambda: all(pod.one(name)["state"] in ("Starting", "Running") for name in before))
+    assert {name: pod.one(name)["pid"] for name in before} == before
+
+
+async def test_an_install_outlives_its_agent_unless_it_is_another_by_now(pods: Callable[..., Pod]) -> None:
+    pod = pods("sleep", "60")
+    pod.fake_install("echo begun; while ! test -e go; do sleep 0.01; done; echo went on")
+    await pod.start()
+    await pod.until(lambda: "begun" in pod.log())
+    port = pod.supervisor.link.port
+    await pod.supervisor.close()
+    pod.logbook = LogBook()
+    pod.supervisor = Supervisor(replace(pod.settings, launcher_port=port), pod.workspace, pod.logbook, pod.workspace.touch)
+    await pod.supervisor.start()
+    await pod.until(lambda: pod.supervisor.install_json()["state"] == "Running")
+    (pod.settings.tree / "go").touch()
+    await pod.until(lambda: pod.state() == "Starting")
+    assert pod.logbook.last_lines(9, "install") == ["went on"]
+    assert pod.supervisor.install_json()["state"] == "Succeeded"
+
+
+LATE_WATCHER = """
+import http.server, os, time
+seen = os.stat("page").st_mtime_ns
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        changed = os.stat("page").st_mtime_ns != watched
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"changed" if changed else b"same")
+    def log_message(self, *_):
+        pass
+while not os.path.exists("synced"):
+    time.sleep(0.005)
+watched = os.stat("page").st_mtime_ns  # only from here on does it look for changes
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+async def test_a_sync_that_a_starting_app_did_not_watch_is_shown_to_it_once_it_is_ready(
+    pods: Callable[..., Pod], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(process, "UNSEEN_SECONDS", (0.05, 0.2))
+    pod = pods(sys.executable, "-c", LATE_WATCHER)
+    page = pod.settings.tree / "page"
+    page.write_text("old")
+    secret = tmp_path / "secret"
+    secret.write_text("")
+    untouched = secret.stat().st_mtime_ns
+    (pod.settings.tree / "link").symlink_to(secret)
+    await pod.start()
+    await pod.until(lambda: pod.one("web")["pid"] is not None)
+    page.write_text("new")
+    assert await pod.supervisor.on_synced(["page", "link", "gone"], "auto", False) is False
+    written = page.stat().st_mtime_ns
+    (pod.settings.tree / "synced").touch()
+    await pod.until(lambda: page.stat().st_mtime_ns != written)
+    assert pod.supervisor.web.ready
+    first = page.stat().st_mtime_ns
+    await pod.until(lambda: page.stat().st_mtime_ns != first)  # once more, for a watcher that is up later
+    assert page.read_text() == "new"
+    assert secret.stat().st_mtime_ns == untouched
+
+
+async def test_a_ready_app_is_asked_no_more_and_its_end_is_seen(
+    pods: Callable[..., Pod], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "STILL_SECONDS", 0.02)
+    quits = (
+        "import http.server, os, time\n"
+        "server = http.server.HTTPServer(('127.0.0.1', int(os.environ['PORT'])), http.server.SimpleHTTPRequestHandler)\n"
+        "while not os.path.exists('close'): server.timeout = 0.02; server.handle_request()\n"
+        "server.server_close(); time.sleep(60)\n"
+    )
+    pod = pods(sys.executable, "-u", "-c", quits)
+    await pod.start()
+    await pod.until(lambda: pod.supervisor.web.ready)
+    (pod.settings.tree / "close").touch()
+    await pod.until(lambda: not pod.supervisor.web.ready)
+    assert pod.supervisor.condition()["reason"] == "Starting"
+    await pod.until(lambda: "GET / " in pod.log())  # the app's own line may come after we see that it ended
+    assert pod.log().count("GET / ") == 1
+    assert re.search("error|exception", pod.log(), re.IGNORECASE) is None

@@ -6,123 +6,21 @@ import asyncio
 import errno
 import gzip
 import io
-import json
 import os
+import re
 import tarfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientError, web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientError
 from backports import zstd
 
-from runner_agent import server, sync, sync_download
-from runner_agent.activity import Activity
-from runner_agent.auth import Credentials
-from runner_agent.sync import SyncService
-from runner_agent.workspace import Workspace
+from runner_agent import sync, sync_download
 from sandbox_protocol.limits import SyncLimits
-from sandbox_protocol.wire import RestartMode
 from tests.unit.runner_agent.harness import archive, directory, link, member
-
-TOKEN = "correct-horse"
-TAR = {"Content-Type": "application/x-tar"}
-
-
-class FakeSupervisor:
-    """Notes what it is told; ready when a test says so."""
-
-    def __init__(self) -> None:
-        self.synced: list[tuple[tuple[str, ...], str, bool]] = []
-        self.graces: list[float | None] = []
-        self.ready = (False, "AwaitingFirstSync")
-        self.fails = False
-
-    async def on_synced(self, changed: Sequence[str], restart: RestartMode, first: bool) -> bool:
-        self.synced.append((tuple(changed), restart, first))
-        if self.fails:
-            raise RuntimeError("broken")
-        return restart == "always"
-
-    async def restart(self, grace: float | None) -> dict[str, Any]:
-        self.graces.append(grace)
-        return {"state": "Running"}
-
-    def readiness(self) -> tuple[bool, str]:
-        return self.ready
-
-
-class Agent:
-    """The served application and what is behind it."""
-
-    def __init__(self, data: Path, control: Path, limits: SyncLimits) -> None:
-        self.data = data
-        self.workspace = Workspace(data, limits)
-        self.supervisor = FakeSupervisor()
-        self.sync = SyncService(self.workspace, self.supervisor)
-        self.credentials = Credentials(control)
-        self.activity = Activity()
-        self.client: TestClient[web.Request, web.Application]
-
-    def app(self) -> web.Application:
-        async def serve_log(_: web.Request) -> web.StreamResponse:
-            return web.Response(text="line\n")
-
-        async def status() -> dict[str, Any]:
-            return {"kind": "RunnerStatus", "revision": self.workspace.revision}
-
-        services = server.Services(self.workspace, self.sync, self.supervisor, serve_log, status, self.activity)
-        return server.build(services, self.credentials)
-
-    async def post(self, body: Any, code: int = 200, **options: Any) -> dict[str, Any]:
-        if not isinstance(body, bytes):
-            body, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
-        else:
-            headers = TAR
-        headers = headers | options.pop("headers", {})
-        async with self.client.post("/v1/sync", data=body, headers=headers, **options) as response:
-            answer = await response.json()
-            assert response.status == code, answer
-            if code == 200:
-                assert response.headers["ETag"] == f'"{answer["revision"]}"'
-            else:
-                assert answer["kind"] == "Status"
-                assert answer["code"] == code
-            return dict(answer)
-
-    async def get(self, path: str = "/v1/sync", code: int = 200, **options: Any) -> Any:
-        async with self.client.get(path, **options) as response:
-            assert response.status == code, await response.text()
-            return await response.json()
-
-    async def tar(self, *paths: str, headers: dict[str, str] | None = None) -> dict[str, tarfile.TarInfo]:
-        params = [("path", path) for path in paths]
-        sent = {"Accept": "application/x-tar"} | (headers or {})
-        async with self.client.get("/v1/sync", params=params, headers=sent) as response:
-            assert response.status == 200, await response.text()
-            body = await response.read()
-        with tarfile.open(fileobj=io.BytesIO(body)) as read:
-            return {info.name: info for info in read.getmembers()}
-
-
-@pytest.fixture
-def limits() -> SyncLimits:
-    return SyncLimits()
-
-
-@pytest.fixture
-async def agent(tmp_path: Path, control: Path, limits: SyncLimits) -> AsyncIterator[Agent]:
-    agent = await asyncio.to_thread(Agent, tmp_path / "data", control, limits)
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    test_server = TestServer(agent.app())
-    # as in main: bodies are decompressed by the sync alone
-    await test_server.start_server(auto_decompress=False)
-    async with TestClient(test_server, headers=headers, auto_decompress=True) as client:
-        agent.client = client
-        yield agent
-    await agent.sync.close()
+from tests.unit.runner_agent.served import TAR, TOKEN, Agent
 
 
 async def test_a_sync_is_answered_with_its_result_and_the_app_is_told(agent: Agent) -> None:
@@ -197,7 +95,7 @@ async def test_a_full_volume_is_answered_with_numbers(agent: Agent, monkeypatch:
 
     monkeypatch.setattr(agent.workspace, "_step", full)
     answer = await agent.post({"files": [{"path": "a", "content": "1"}]}, code=507)
-    assert "bytes used" in answer["message"]
+    assert re.search(r"\d+ bytes and \d+ files are used, \d+ bytes and \d+ files free", answer["message"])
     assert agent.workspace.revision is None
     monkeypatch.undo()
     await agent.post({"files": [{"path": "a", "content": "1"}]})
@@ -371,12 +269,15 @@ async def test_without_a_token_file_everyone_is_refused(agent: Agent, control: P
 async def test_restart_passes_its_grace_period_on(agent: Agent) -> None:
     async with agent.client.post("/v1/restart", json={"gracePeriodSeconds": 2}) as response:
         assert await response.json() == {"state": "Running"}
-    async with agent.client.post("/v1/restart") as response:
+    async with agent.client.post("/v1/restart", json={"process": "worker"}) as response:
         assert response.status == 200
     assert agent.supervisor.graces == [2.0, None]
+    assert agent.supervisor.restarted == [None, "worker"]
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{", b'{"grace": 1}', b'{"gracePeriodSeconds": -1}', b'{"gracePeriodSeconds": "1"}'])
+@pytest.mark.parametrize(
+    "body", [b"[]", b"{", b'{"grace": 1}', b'{"gracePeriodSeconds": -1}', b'{"gracePeriodSeconds": "1"}', b'{"process": 1}']
+)
 async def test_a_wrong_restart_body_is_a_bad_request(agent: Agent, body: bytes) -> None:
     async with agent.client.post("/v1/restart", data=body) as response:
         assert response.status == 400

@@ -20,12 +20,13 @@ def test_the_environment_of_the_template_is_read() -> None:
             "SANDBOX_DATA": "/d",
             "SANDBOX_CONTROL_DIR": "/c",
             "SANDBOX_APP": '{"command":["npm","run","dev"],"port":8080,"workingDir":"/workspace/app"}',
-            "SANDBOX_LIMITS": '{"files":7}',
+            "SANDBOX_LIMITS": '{"files":7,"log_bytes":2000000}',
         }
     )
     assert (settings.data, settings.control_dir) == (Path("/d"), Path("/c"))
     assert settings.app == AppSettings(("npm", "run", "dev"), 8080, "/workspace/app")
     assert settings.limits == SyncLimits(files=7)
+    assert settings.log_bytes == 2_000_000
 
 
 def test_a_null_or_empty_command_is_found_from_the_tree() -> None:
@@ -37,6 +38,7 @@ def test_a_null_or_empty_command_is_found_from_the_tree() -> None:
     ("name", "value", "named"),
     [
         ("SANDBOX_APP", "{", "SANDBOX_APP"),
+        ("SANDBOX_LIMITS", '{"log_bytes":1000}', "SANDBOX_LIMITS.log_bytes is 1000; at least 1048576"),
         ("SANDBOX_APP", "[]", "SANDBOX_APP"),
         ("SANDBOX_APP", '{"cmd":[]}', "cmd"),
         ("SANDBOX_APP", '{"command":"npm"}', "command"),

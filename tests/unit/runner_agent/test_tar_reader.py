@@ -148,3 +148,12 @@ def test_an_endless_extended_header_is_refused() -> None:
     info.type, info.size = tarfile.XHDTYPE, 10**9
     with pytest.raises(StatusError, match="extended header"):
         TarReader(Recorder()).feed(info.tobuf())
+
+
+def test_a_number_behind_a_nul_which_other_readers_do_not_see_is_refused() -> None:
+    block = bytearray(archive(member("a", b"1"))[:512])
+    block[124:136] = b"\0" + b"00000000001"
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    with pytest.raises(StatusError, match="not octal"):
+        read(bytes(block) + b"1".ljust(512, b"\0") + bytes(1024))

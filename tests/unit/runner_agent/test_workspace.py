@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from runner_agent import workspace as workspace_module
-from runner_agent import workspace_tree
+from runner_agent import workspace_disk, workspace_tree
+from runner_agent.workspace_apply import is_held
+from runner_agent.workspace_tree import Tree
 from sandbox_protocol.errors import StatusError
-from tests.unit.runner_agent.harness import Harness, archive, directory, link, member
+from tests.unit.runner_agent.harness import Harness, archive, dig, directory, link, member
 
 
 def refused(code: int, act: Callable[[], Any]) -> StatusError:
@@ -59,12 +60,48 @@ def test_a_file_the_app_changed_is_overwritten_even_with_its_old_size_and_time(w
 
 def test_a_file_that_changed_a_moment_ago_is_hashed_each_time(workspace: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace.sync({"a": "old"})
-    monkeypatch.setattr(workspace_module, "_RACY_NS", 3_600_000_000_000)
+    monkeypatch.setattr(workspace_disk, "RACY_NS", 3_600_000_000_000)
     workspace.sync({"a": "old"})
     assert workspace.ws._fingerprints == {}
-    monkeypatch.setattr(workspace_module, "_RACY_NS", 0)
+    monkeypatch.setattr(workspace_disk, "RACY_NS", 0)
     workspace.sync({"a": "old"})
     assert list(workspace.ws._fingerprints) == ["a"]
+
+
+def test_what_a_sync_replaces_is_not_read_while_it_is_as_sync_left_it(
+    workspace: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.sync({"a": "one", "b": "one"})
+    (workspace.tree / "b").write_text("two")
+    os.utime(workspace.tree / "b", (0, 0))
+    read: list[str] = []
+    opened = Tree.open_file
+
+    def noted(tree: Tree, path: str) -> int:
+        read.append(path)
+        return opened(tree, path)
+
+    monkeypatch.setattr(Tree, "open_file", noted)
+    outcome = workspace.sync({"a": "two", "b": "two"})
+    assert (outcome.result.written, outcome.result.unchanged) == (1, 1)
+    assert [path for path in read if path in "ab"] == ["b"]
+    assert workspace.contents() == {"a": "two", "b": "two"}
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 18, (1 << 18) + 1, 1 << 19])
+def test_a_file_that_grew_or_shrank_since_it_was_looked_at_is_not_what_was_sent(workspace: Harness, size: int) -> None:
+    workspace.sync({"a": "x" * size})
+    entry = workspace.ws.manifest().get("a")
+    assert entry is not None
+    with workspace.ws.open_tree() as tree:
+        there = tree.look("a")
+        assert there is not None
+        assert is_held(tree, entry, there)
+        with (workspace.tree / "a").open("a") as file:
+            file.write("x")
+        assert not is_held(tree, entry, there)
+        os.truncate(workspace.tree / "a", max(size - 1, 0))
+        assert is_held(tree, entry, there) == (size == 0)
 
 
 def test_a_changed_mode_alone_is_a_change(workspace: Harness) -> None:
@@ -384,13 +421,7 @@ def test_directories_the_app_closed_to_everyone_are_deleted(workspace: Harness) 
 
 def test_a_tree_deeper_than_any_path_is_removed(workspace: Harness) -> None:
     workspace.sync({"d/a": "1"})
-    here = os.open(workspace.tree / "d", os.O_RDONLY)
-    for _ in range(1100):
-        os.mkdir("x", dir_fd=here)
-        below = os.open("x", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = below
-    os.close(here)
+    dig(workspace.tree / "d")
     workspace.sync(delete=["d"])
     assert workspace.contents() == {}
     assert workspace.staged() == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from itertools import count
@@ -73,6 +75,24 @@ def test_a_crash_at_any_step_leaves_the_old_or_the_new_revision(tmp_path: Path, 
         assert workspace.sync({"after": "1"}).result.written == 1
         workspace.ws.close()
     assert seen == {"old", "new"}
+
+
+@pytest.mark.parametrize("boot", ["one", "two"], ids=["agent died", "node went down"])
+def test_a_crash_while_a_directory_that_is_emptied_by_name_becomes_a_file_leaves_no_half(tmp_path: Path, boot: str) -> None:
+    before = {"a": "", "b": "", "d/a": "", "d/e/a": ""}
+    for n in count():
+        bomb = Bomb()
+        workspace = Harness(tmp_path / str(n), step=bomb, boot="one")
+        old = workspace.sync(before).result.revision
+        bomb.left = n
+        try:
+            workspace.sync({"a": "", "d": "a file"}, delete=["d/e/a"], mode="mirror")
+        except Crash:
+            workspace.restart(boot=boot)
+            assert workspace.contents() == (before if workspace.ws.revision == old else {"a": "", "d": "a file"})
+        else:
+            assert n > 5
+            return
 
 
 def test_a_crash_in_recovery_itself_is_recovered_from(tmp_path: Path) -> None:
@@ -162,6 +182,64 @@ def test_the_content_of_a_large_sync_comes_back_from_its_pack(tmp_path: Path) ->
     assert workspace.contents() == files
 
 
+LARGE = "x" * 1_100_000
+"""Too large for the journal and for a pack: after it was renamed into the tree there is no second copy."""
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        [{"files": {"d/a": "small"}}],
+        [{"files": {"d/a": "small"}}, {"delete": ["d/a"]}],
+        [{"files": {"d/a": "small", "d/other": "1"}}, {"delete": ["d"]}],
+        [{"files": {"d": "a file"}}, {"delete": ["d"]}],
+        [{"files": {"d/a/deep": "1"}}, {"delete": ["d/a"]}],
+    ],
+)
+def test_what_is_done_again_after_a_power_cut_takes_nothing_from_later_syncs(
+    tmp_path: Path, earlier: list[dict[str, Any]]
+) -> None:
+    workspace = Harness(tmp_path / "data", boot="one")
+    for sync in earlier:
+        workspace.sync(sync.get("files"), delete=sync.get("delete", []))
+    revision = workspace.sync({"d/a": LARGE, "b": "1"}).result.revision
+    before = workspace.contents()
+    assert before == {"d/a": LARGE, "b": "1"} or "d/other" in before
+    for boot in ("two", ""):
+        workspace.restart(boot=boot)
+        assert workspace.contents() == before
+        assert workspace.ws.revision == revision
+
+
+@pytest.mark.parametrize(
+    ("there", "delete", "put"),
+    [
+        ("a", "a", "a"),
+        ("d/b", "d", "d/b"),
+        ("d/b", "d", "d/other"),
+        ("d/b/c", "d", "d/b"),
+        ("d", "d", "d/b/c"),
+        ("d/b", "d", "d"),
+    ],
+)
+@pytest.mark.parametrize("renamed", [True, False], ids=["all was done", "the rename was lost"])
+def test_a_large_file_in_the_place_of_what_its_own_sync_deleted_outlives_the_node(
+    tmp_path: Path, there: str, delete: str, put: str, renamed: bool
+) -> None:
+    workspace = Harness(tmp_path / "data", boot="one")
+    workspace.sync({there: "small"})
+    stop = Bomb()
+    if renamed:
+        workspace.sync({put: LARGE}, delete=[delete])
+    else:
+        workspace.ws._step = stop
+        stop.left = 2  # flush, commit, then the first change of the tree
+        with pytest.raises(Crash):
+            workspace.sync({put: LARGE}, delete=[delete])
+    workspace.restart(boot="two")
+    assert workspace.contents() == {put: LARGE}
+
+
 def test_what_the_app_wrote_survives_a_restart_of_the_agent(tmp_path: Path) -> None:
     workspace, _, revision = prepared(tmp_path / "data", boot="one")
     (workspace.tree / "a").write_text("by the app")
@@ -198,10 +276,68 @@ def test_a_commit_record_that_is_cut_was_never_acknowledged(tmp_path: Path, cut:
     with pytest.raises(Crash):
         workspace.sync(NEW, mode="mirror")
     journal = max((tmp_path / "data/.agent").glob("journal.*"))
-    journal.write_bytes(journal.read_bytes()[:-cut])
+    journal.write_bytes(journal.read_bytes().rstrip(b"\0")[:-cut])
     workspace.restart()
     assert workspace.ws.revision == old
     assert workspace.contents() == OLD
+
+
+@pytest.mark.parametrize("sector", range(4))
+def test_a_commit_record_of_which_one_sector_is_missing_was_never_acknowledged(tmp_path: Path, sector: int) -> None:
+    """Records are written over zeros, and a disk writes sectors in any order."""
+    workspace, bomb, old = prepared(tmp_path / "data", boot="one")
+    journal = max((tmp_path / "data/.agent").glob("journal.*"))
+    begin = len(journal.read_bytes().rstrip(b"\0"))
+    bomb.left = 2  # flush, commit, then the first change of the tree
+    with pytest.raises(Crash):
+        workspace.sync(NEW | {"blob": "x" * 2048}, mode="mirror")
+    written = bytearray(journal.read_bytes())
+    first = begin // 512 * 512 + sector * 512
+    lost = range(max(first, begin), first + 512)
+    assert any(written[lost.start : lost.stop])
+    written[lost.start : lost.stop] = bytes(len(lost))
+    journal.write_bytes(written)
+    workspace.restart(boot="two")
+    assert workspace.ws.revision == old
+    assert workspace.contents() == OLD
+
+
+def test_the_journal_keeps_every_record_when_it_outgrows_its_zeros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner_agent.journal._ROOM", 1000)
+    workspace, _, _ = prepared(tmp_path / "data", boot="one")
+    for number in range(20):
+        revision = workspace.sync({"a": str(number) * 300, f"n/{number}": "new"}).result.revision
+    before = workspace.contents()
+    shutil.rmtree(workspace.tree / "n")
+    workspace.restart(boot="two")
+    assert workspace.ws.revision == revision
+    assert workspace.contents() == before
+
+
+def test_a_sync_that_fits_a_full_disk_does_not_fail_for_the_zeros_of_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner_agent.journal._ROOM", 1000)
+    workspace, _, _ = prepared(tmp_path / "data", boot="one")
+    pwrite = os.pwrite
+    refused = []
+
+    def full(fd: int, data: bytes, at: int) -> int:
+        if not any(data):
+            refused.append(at)
+            raise OSError(errno.ENOSPC, "full")
+        return pwrite(fd, data, at)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    for number in range(10):
+        workspace.sync({"a": str(number) * 300})
+    assert refused
+    monkeypatch.undo()
+    revision = workspace.sync({"b": "1"}).result.revision
+    (workspace.tree / "a").unlink()
+    workspace.restart(boot="two")
+    assert workspace.ws.revision == revision
+    assert workspace.contents()["a"] == "9" * 300
 
 
 @pytest.mark.parametrize("died", ["one", "two"])
@@ -247,6 +383,7 @@ def test_any_history_with_crashes_reads_as_one_of_its_revisions(
         before, revision = workspace.contents(), workspace.ws.revision
         plain = Harness(workspace.data.parent / f"plain{index}")
         plain.sync(before)
+        _same_directories(plain, workspace)
         expected = _outcome(plain, files, deletes, mode, workspace)
         bomb.left = crash
         try:
@@ -267,6 +404,13 @@ def test_any_history_with_crashes_reads_as_one_of_its_revisions(
     acknowledged = workspace.ws.revision, workspace.contents()
     workspace.restart(boot="later")
     assert (workspace.ws.revision, workspace.contents()) == acknowledged
+
+
+def _same_directories(target: Harness, of: Harness) -> None:
+    """A directory that lost its last file stays, and refuses a file in its place: contents alone do not tell."""
+    for folder, names, _ in os.walk(of.data / "tree"):
+        for name in names:
+            (target.data / "tree" / Path(folder).relative_to(of.data / "tree") / name).mkdir(parents=True, exist_ok=True)
 
 
 def _outcome(target: Harness, files: dict[str, str], deletes: list[str], mode: str, of: Harness) -> dict[str, str]:

@@ -29,7 +29,19 @@ from sandbox_client.errors import (
     Unreachable,
     WaitTimeout,
 )
-from sandbox_client.records import Condition, Manifest, Preview, ProcessState, ProxyAnswer, RunnerStatus
+from sandbox_client.execution import ExecResult, ExecSession
+from sandbox_client.records import (
+    Condition,
+    FileChange,
+    FileContent,
+    InstallState,
+    LogRecord,
+    Manifest,
+    Preview,
+    ProcessState,
+    ProxyAnswer,
+    RunnerStatus,
+)
 from sandbox_client.sandbox import Sandbox
 from sandbox_protocol.wire import ManifestEntry, Skipped, SyncResult
 
@@ -40,9 +52,15 @@ __all__ = [
     "Condition",
     "ConfigError",
     "Conflict",
+    "ExecResult",
+    "ExecSession",
+    "FileChange",
+    "FileContent",
     "Forbidden",
+    "InstallState",
     "Invalid",
     "LocalFileError",
+    "LogRecord",
     "Manifest",
     "ManifestEntry",
     "NeverReady",

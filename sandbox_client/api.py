@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import socket
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import quote, urlencode
@@ -68,6 +70,7 @@ class Api:
         self._credentials = Credentials(connection)
         self._sessions: list[aiohttp.ClientSession] = []  # the last one is in use; streams may still run over earlier ones
         self._client_cert: str | None = None
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,6 +81,16 @@ class Api:
     async def close(self) -> None:
         while self._sessions:
             await self._sessions.pop().close()
+        await self._drop_unsent()
+
+    async def _drop_unsent(self) -> None:
+        """A server that hangs up amid a body leaves bytes that nobody takes, and asyncio's TLS, flushing them by then, ignores an
+        abort: such a socket would outlive the event loop. A send that fails ends it: one turn to fail, one to close."""
+        for left in self._sockets:
+            with suppress(OSError):  # closed, as nearly all are
+                left.shutdown(socket.SHUT_RDWR)
+        for _ in range(2):
+            await asyncio.sleep(0)
 
     async def json(self, request: Request) -> Any:
         """The answer's JSON. Raises ApiError, Unreachable."""
@@ -117,9 +130,46 @@ class Api:
                         raise ApiError.from_body(int(event["object"].get("code") or 500), event["object"])
                     yield event["type"], event["object"]
 
+    @asynccontextmanager
+    async def websocket(self, url_path: str, query: Query, protocol: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A WebSocket of that subprotocol; leaving the context closes it. Raises ApiError, Unreachable."""
+        url = URL(f"{self.connection.server}{url_path}?{urlencode(query, errors='surrogateescape')}", encoded=True)
+        for may_renew in (True, False):
+            session, authorization = await self._ready()
+            try:
+                async with asyncio.timeout(REQUEST_SECONDS):
+                    socket = await session.ws_connect(
+                        url,
+                        protocols=[protocol],
+                        headers=authorization,
+                        proxy=self.connection.proxy_url,
+                        server_hostname=self.connection.tls_server_name,
+                        max_msg_size=0,
+                    )
+            except aiohttp.WSServerHandshakeError as error:
+                if error.status == 401 and may_renew and self._credentials.refuse():
+                    continue
+                raise await self._refusal(url_path, query, error) from error
+            except (aiohttp.ClientError, OSError) as error:
+                raise Unreachable(f"no answer from {self.connection.server}: {error or 'timeout'}") from error
+            break
+        try:
+            yield socket
+        finally:
+            await socket.close()
+
+    async def _refusal(self, url_path: str, query: Query, error: aiohttp.WSServerHandshakeError) -> ApiError:
+        """Why a handshake was refused. aiohttp throws the answer's body away, so the server is asked again, without an upgrade;
+        an answer with another code is about that, and not about what we asked first."""
+        answer = await self.exchange(Request("GET", url_path, query))
+        if answer.status == error.status:
+            return await _failure(answer)
+        answer.release()
+        return ApiError.from_body(error.status, f"{self.connection.server} refused the WebSocket: HTTP {error.status}")
+
     async def exchange(self, request: Request, *, stream: bool = False) -> aiohttp.ClientResponse:
         """The answer whatever its status says; the caller releases it. Raises Unreachable."""
-        query = f"?{urlencode(request.query)}" if request.query else ""
+        query = f"?{urlencode(request.query, errors='surrogateescape')}" if request.query else ""
         url = URL(f"{self.connection.server}{request.path}{query}", encoded=True)
         timeout = aiohttp.ClientTimeout(total=None if stream else REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
         for may_renew in (True, False):
@@ -153,9 +203,14 @@ class Api:
         if not self._sessions or credential.client_cert != self._client_cert:
             context = await asyncio.to_thread(tls_context, self.connection, credential)
             self._client_cert = credential.client_cert
-            connector = aiohttp.TCPConnector(ssl=context, limit=64)
+            connector = aiohttp.TCPConnector(ssl=context, limit=64, socket_factory=self._socket)
             self._sessions.append(aiohttp.ClientSession(connector=connector, headers={"User-Agent": USER_AGENT}))
         return self._sessions[-1], {"Authorization": f"Bearer {credential.token}"} if credential.token else {}
+
+    def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        made = socket.socket(*address[:3])
+        self._sockets.add(made)
+        return made
 
 
 def _sendable(body: bytes | Callable[[], Any] | None) -> Any:

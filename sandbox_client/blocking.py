@@ -10,11 +10,12 @@ import asyncio
 import functools
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
 
 from sandbox_client import client as _client
-from sandbox_client import kubeconfig
+from sandbox_client import execution, kubeconfig
 from sandbox_client import sandbox as _sandbox
 from sandbox_client.kubeconfig import Connection
 
@@ -27,19 +28,33 @@ class _Loop:
 
     _lock = threading.Lock()
     _loop: asyncio.AbstractEventLoop | None = None
+    _thread: threading.Thread | None = None
+    _ending: ClassVar[set[asyncio.Task[None]]] = set()
 
     @classmethod
     def run(cls, work: Coroutine[Any, Any, R]) -> R:
         with cls._lock:
             if cls._loop is None:
                 cls._loop = asyncio.new_event_loop()
-                threading.Thread(target=cls._loop.run_forever, name="sandbox-client", daemon=True).start()
+                cls._thread = threading.Thread(target=cls._loop.run_forever, name="sandbox-client", daemon=True)
+                cls._thread.start()
         future = asyncio.run_coroutine_threadsafe(work, cls._loop)
         try:
             return future.result()
         except BaseException:  # KeyboardInterrupt reaches this thread only: the request must not go on alone
             future.cancel()
             raise
+
+    @classmethod
+    def finish(cls, work: Coroutine[Any, Any, None]) -> None:
+        """As ``run``, from any thread: an iterator that was left unfinished is ended by whoever collects garbage, the loop's own
+        thread too, and that one would wait for itself."""
+        if cls._loop is None or threading.current_thread() is not cls._thread:
+            return cls.run(work)
+        task = cls._loop.create_task(work)
+        cls._ending.add(task)
+        task.add_done_callback(cls._ending.discard)
+        return None
 
 
 def _shell(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Any, P], R]:
@@ -69,7 +84,7 @@ def _iterating(method: Callable[Concatenate[Any, P], AsyncIterator[R]]) -> Calla
             while (found := _Loop.run(step())) is not None:
                 yield found[0]
         finally:
-            _Loop.run(end())
+            _Loop.finish(end())
 
     return call
 
@@ -82,6 +97,30 @@ def _giving_sandbox(
         return Sandbox(_Loop.run(method(self._inner, *args, **kwargs)))
 
     return call
+
+
+async def _entered(context: AbstractAsyncContextManager[R]) -> R:
+    return await context.__aenter__()
+
+
+async def _left(context: AbstractAsyncContextManager[Any]) -> None:
+    await context.__aexit__(None, None, None)
+
+
+class ExecSession:
+    """See :class:`sandbox_client.ExecSession`."""
+
+    def __init__(self, inner: execution.ExecSession) -> None:
+        self._inner = inner
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._inner.exit_code
+
+    write = _shell(execution.ExecSession.write)
+    close_stdin = _shell(execution.ExecSession.close_stdin)
+    resize = _shell(execution.ExecSession.resize)
+    output = _iterating(execution.ExecSession.output)
 
 
 class Sandbox:
@@ -114,9 +153,24 @@ class Sandbox:
     sync = _shell(_sandbox.Sandbox.sync)
     manifest = _shell(_sandbox.Sandbox.manifest)
     read = _shell(_sandbox.Sandbox.read)
+    read_file = _shell(_sandbox.Sandbox.read_file)
+    export = _shell(_sandbox.Sandbox.export)
+    watch_files = _iterating(_sandbox.Sandbox.watch_files)
     status = _shell(_sandbox.Sandbox.status)
     restart = _shell(_sandbox.Sandbox.restart)
+    exec = _shell(_sandbox.Sandbox.exec)
+
+    @contextmanager
+    def exec_session(self, *command: str, stdin: bool = False, tty: bool = False) -> Iterator[ExecSession]:
+        opened = self._inner.exec_session(*command, stdin=stdin, tty=tty)
+        session = _Loop.run(_entered(opened))
+        try:
+            yield ExecSession(session)
+        finally:
+            _Loop.run(_left(opened))
+
     logs = _iterating(_sandbox.Sandbox.logs)
+    log_records = _iterating(_sandbox.Sandbox.log_records)
     preview = _shell(_sandbox.Sandbox.preview)
     revoke_previews = _shell(_sandbox.Sandbox.revoke_previews)
     proxy = _shell(_sandbox.Sandbox.proxy)

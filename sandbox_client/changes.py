@@ -9,9 +9,9 @@ from urllib.parse import quote_plus
 from sandbox_client.tree import Tree
 from sandbox_protocol.wire import ManifestEntry, SyncMode
 
-BATCH_BYTES = 48 * 1024 * 1024
-"""File bytes in one request: below the 64 MiB a body may have even if nothing compresses, and well inside the API server's 60 s.
-Only a first sync of a large tree needs more than one; each is atomic, and the next comparison continues a broken-off one."""
+BATCH_BYTES = 128 * 1024 * 1024
+"""File bytes in one sync, which is as much of a change as is atomic. While it is applied its bytes are on the volume up to three
+times (as they were sent, unpacked, and what they replace), and the smallest volumes have 1 GiB."""
 BATCH_ENTRIES = 10_000
 """Half of what one sync may touch by default."""
 URL_BYTES = 6000

@@ -1,4 +1,5 @@
-"""``kubectl sandbox``: the SDK as a kubectl plugin. Prints for people; exit code 1 is a refusal or failure, 2 a wrong call.
+"""``kubectl sandbox``: the SDK as a kubectl plugin. Prints for people; exit code 1 is a refusal or failure, 2 a wrong call;
+of ``exec`` it is the command's own.
 
 kubectl finds it by its name, ``kubectl-sandbox``, on PATH.
 """
@@ -8,6 +9,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
+import re
 import sys
 import webbrowser
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,7 +23,8 @@ import yaml
 from sandbox_client import waiting
 from sandbox_client.client import Client
 from sandbox_client.errors import ApiError, Forbidden, NotFound, SandboxError, Stale, TooLarge, Unavailable
-from sandbox_client.records import RunnerStatus
+from sandbox_client.log_printing import Printer
+from sandbox_client.records import ProcessState, RunnerStatus
 
 _NEXT_STEP: dict[type[SandboxError], str] = {
     Forbidden: "`kubectl auth can-i --list` shows what you may do; the shipped ClusterRoles aggregate to view and edit.",
@@ -75,9 +79,8 @@ async def _list(client: Client, arguments: argparse.Namespace) -> int:
         why = next((item for item in (ready, app) if item is not None and item.status != "True"), None)
         states = [item.status if item else "Unknown" for item in (ready, app)]
         rows.append((sandbox.namespace, sandbox.name, *states, why.reason if why else ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows if found else ():
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in _table(rows) if found else ():
+        print(line)
     return 0
 
 
@@ -96,18 +99,43 @@ async def _sync(client: Client, arguments: argparse.Namespace) -> int:
     return 0
 
 
+async def _export(client: Client, arguments: argparse.Namespace) -> int:
+    written = await client.sandbox(arguments.name).export(arguments.directory, *arguments.path)
+    print(f"{len(written)} files into {arguments.directory}")
+    return 0
+
+
+async def _cat(client: Client, arguments: argparse.Namespace) -> int:
+    found = await client.sandbox(arguments.name).read_file(arguments.path)
+    sys.stdout.buffer.write(found.content)
+    sys.stdout.buffer.flush()
+    return 0
+
+
+async def _watch(client: Client, arguments: argparse.Namespace) -> int:
+    changes = client.sandbox(arguments.name).watch_files(cursor=arguments.cursor)
+    async with contextlib.aclosing(changes):
+        async for change in changes:
+            size = "" if change.size is None else f" ({_bytes(change.size)})"
+            print(f"{change.type:<9}{change.origin:<5}{change.path}{size}".rstrip(), flush=True)
+    return 0
+
+
 async def _logs(client: Client, arguments: argparse.Namespace) -> int:
-    lines = client.sandbox(arguments.name).logs(
+    terminal = sys.stdout.isatty()
+    prefix = arguments.prefix if arguments.prefix is not None else terminal and arguments.process is None
+    printer = Printer(prefix=prefix, terminal=terminal and "NO_COLOR" not in os.environ, timestamps=arguments.timestamps)
+    records = client.sandbox(arguments.name).log_records(
         follow=arguments.follow,
         tail_lines=arguments.tail,
         since_seconds=arguments.since,
-        timestamps=arguments.timestamps,
         previous=arguments.previous,
         stream=arguments.stream,
+        process=arguments.process,
     )
-    async with contextlib.aclosing(lines):
-        async for line in lines:
-            print(line, flush=arguments.follow)
+    async with contextlib.aclosing(records):
+        async for record in records:
+            print(printer.show(record), end="", flush=arguments.follow)
     return 0
 
 
@@ -130,9 +158,20 @@ async def _status(client: Client, arguments: argparse.Namespace) -> int:
 
 
 async def _restart(client: Client, arguments: argparse.Namespace) -> int:
-    state = await client.sandbox(arguments.name).restart(grace_period_seconds=arguments.grace_period)
-    print(f"{state.state}{f', pid {state.pid}' if state.pid else ''}")
+    state = await client.sandbox(arguments.name).restart(process=arguments.process, grace_period_seconds=arguments.grace_period)
+    print(f"{state.name}: {state.state}{f', pid {state.pid}' if state.pid else ''}")
     return 0
+
+
+async def _exec(client: Client, arguments: argparse.Namespace) -> int:
+    from sandbox_client.terminal import attach  # noqa: PLC0415 - there is no termios on Windows
+
+    terminal = arguments.tty and sys.stdin.isatty()
+    if arguments.tty and not terminal:
+        print("no terminal for the command: standard input is none here", file=sys.stderr)
+    sandbox = client.sandbox(arguments.name)
+    async with sandbox.exec_session(*arguments.words, stdin=arguments.stdin, tty=terminal) as session:
+        return await attach(session, stdin=arguments.stdin, terminal=terminal)
 
 
 async def _preview(client: Client, arguments: argparse.Namespace) -> int:
@@ -157,19 +196,45 @@ async def _delete(client: Client, arguments: argparse.Namespace) -> int:
 
 
 def _describe(status: RunnerStatus) -> str:
-    process = status.process
-    ended = f", ended with {process.exit_code}" if process.exit_code is not None else ""
-    since = f", since {process.since}" if process.since else ""
-    lines = [
-        f"app          {process.state}{ended}, {process.restarts} restarts{since}",
-        f"command      {' '.join(process.command) or '-'}",
+    lines = _table(
+        [
+            ("PROCESS", "STATE", "READY", "PORT", "RESTARTS", "COMMAND"),
+            *(
+                (
+                    one.name,
+                    _state(one),
+                    "yes" if one.ready else "no",
+                    str(one.port or "-"),
+                    str(one.restarts),
+                    " ".join(one.command),
+                )
+                for one in status.processes
+            ),
+        ]
+    )
+    for one in status.processes:
+        if one.message:
+            lines += [f"{one.name}: {line}" for line in one.message.splitlines()]
+    install = status.install
+    if install.state != "None":
+        lines.append(f"install      {install.state}: {' '.join(install.command)}")
+    lines += [
         f"listening    {', '.join(f'{address}:{port}' for address, port in status.listening) or '-'}",
         f"revision     {status.revision or '-'}",
         f"usage        {', '.join(f'{name} {_bytes(value)}' for name, value in status.usage.items())}",
     ]
-    if process.message:
-        lines.insert(1, f"             {process.message}")
     return "\n".join(lines)
+
+
+def _state(process: ProcessState) -> str:
+    ended = f" ({process.exit_code})" if process.exit_code is not None else ""
+    reason = f", {process.reason}" if process.reason else ""
+    return f"{process.state}{ended}{reason}"
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _manifests(filename: str) -> list[dict[str, Any]]:
@@ -186,6 +251,13 @@ def _bytes(count: int) -> str:
     return f"{size:.1f} GiB"
 
 
+def _duration(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,9})([smhd]?)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s, 10m or 2h")
+    return int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+
 def _complain(message: str, kind: type[BaseException]) -> None:
     print(f"Error: {message}", file=sys.stderr)
     step = next((text for known, text in _NEXT_STEP.items() if issubclass(kind, known)), None)
@@ -193,11 +265,16 @@ def _complain(message: str, kind: type[BaseException]) -> None:
         print(f"Next: {step}", file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _connection_options() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("-n", "--namespace", help="instead of the context's own")
     shared.add_argument("--context", help="instead of the kubeconfig's current one")
     shared.add_argument("--kubeconfig", help="instead of $KUBECONFIG or ~/.kube/config")
+    return shared
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = _connection_options()
     parser = argparse.ArgumentParser(prog="kubectl sandbox", description="Run, sync and preview apps in App Studio sandboxes.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -223,16 +300,30 @@ def _parser() -> argparse.ArgumentParser:
     sync.add_argument("directory", metavar="DIR", nargs="?", default=".", help="default: the current one")
     sync.add_argument("--mirror", action="store_true", help="also delete what earlier syncs sent and is no longer here")
     sync.add_argument("--restart", choices=("auto", "always", "never"), default="auto")
+    export = named(command("export", _export, "Bring the workspace's files here, those that the app made too"))
+    export.add_argument("directory", metavar="DIR", help="made if missing; files of the same names are replaced")
+    export.add_argument("path", metavar="PATH", nargs="*", help="files or folders of the workspace; all by default")
+    cat = named(command("cat", _cat, "Print one file of the workspace"))
+    cat.add_argument("path", metavar="PATH")
+    watch = named(command("watch", _watch, "Show what changes in the workspace, and whether a sync or the app did it"))
+    watch.add_argument("--cursor", default="", help="continue after the change that carried it")
     logs = named(command("logs", _logs, "Show what the app writes"))
     logs.add_argument("-f", "--follow", action="store_true")
+    logs.add_argument("--process", metavar="NAME", help="only this one: web, a name of spec.processes, install or agent")
     logs.add_argument("--tail", type=int, metavar="LINES")
-    logs.add_argument("--since", type=int, metavar="SECONDS")
+    logs.add_argument("--since", type=_duration, metavar="DURATION", help="such as 90s, 10m or 2h; a plain number is seconds")
     logs.add_argument("--timestamps", action="store_true")
-    logs.add_argument("-p", "--previous", action="store_true", help="of the process before the last restart")
+    logs.add_argument("-p", "--previous", action="store_true", help="the run before the present one, of each process")
+    logs.add_argument("--prefix", action=argparse.BooleanOptionalAction, help="name the process; default: on a terminal")
     logs.add_argument("--stream", choices=("stdout", "stderr", "system"))
     named(command("status", _status, "Say what runner and app are doing"))
-    restart = named(command("restart", _restart, "Stop the app's processes and start it again"))
+    restart = named(command("restart", _restart, "Stop all processes, or one, and start them again"))
+    restart.add_argument("process", metavar="PROCESS", nargs="?", help="default: all of them")
     restart.add_argument("--grace-period", type=int, metavar="SECONDS")
+    execute = named(command("exec", _exec, "Run a command in the app's container; its exit code becomes this one's"))
+    execute.add_argument("-i", "--stdin", action="store_true", help="pass standard input")
+    execute.add_argument("-t", "--tty", action="store_true", help="give the command a terminal")
+    execute.add_argument("words", metavar="COMMAND", nargs="+", help="after --: the program and its arguments")
     preview = named(command("preview", _preview, "Print a URL that shows the app in a browser"))
     preview.add_argument("--port", type=int, help="default: the runner's own")
     preview.add_argument("--seconds", type=int, help="how long the URL is good for")

@@ -10,14 +10,16 @@ import io
 import json
 import tarfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sandbox_client import syncing, waiting
+from sandbox_client import execution, fetching, logs, syncing, waiting
 from sandbox_client.api import Api, Query, Request, json_request, path
 from sandbox_client.errors import ApiError, NeverReady, NotFound, Unavailable, Unreachable, WaitTimeout
-from sandbox_client.records import Manifest, Preview, ProcessState, ProxyAnswer, RunnerStatus
+from sandbox_client.execution import ExecResult
+from sandbox_client.records import FileChange, FileContent, LogRecord, Manifest, Preview, ProcessState, ProxyAnswer, RunnerStatus
 from sandbox_protocol import names
 from sandbox_protocol.wire import TAR, RestartMode, Stream, SyncMode, SyncResult
 
@@ -25,8 +27,6 @@ READY_SECONDS = 180.0
 """Pulling an image for the first time is what takes longest."""
 APP_SECONDS = 300.0
 """A first dependency install on a slow network."""
-LINE_BYTES = 1024 * 1024
-"""A longer log line is handed out in pieces: the app must not be able to fill our memory by never ending one."""
 
 _APP_POLL_SECONDS = (0.1, 0.2, 0.3, 0.5, 0.5, 1.0)
 _RELIST_SECONDS = 0.5
@@ -165,15 +165,37 @@ class Sandbox:
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
             return {item.name: content.read() for item in tar if item.isreg() and (content := tar.extractfile(item))}
 
+    async def read_file(self, path: str, *, start: int = 0, end: int | None = None) -> FileContent:
+        """One file as it is now, or its bytes from ``start`` up to ``end``; links inside the workspace are followed. Raises
+        NotFound, Invalid (a folder, or a link that leads out), TooLarge."""
+        return await fetching.file(self._api, f"{self._verbs}/sync", path, start, end)
+
+    async def export(self, target: str | Path, *paths: str) -> list[str]:
+        """Unpacks the workspace, or ``paths`` of it, into a local folder, and returns what was written.
+
+        What the app made comes too, such as a lock file; what ``.sandboxignore`` names and ``node_modules`` only if ``paths`` ask
+        for it. Local files of the same names are replaced, others stay; links that would lead out of the folder are left out.
+        """
+        return await fetching.export(self._api, f"{self._verbs}/sync", paths, Path(target))
+
+    def watch_files(self, *, cursor: str = "") -> AsyncGenerator[FileChange, None]:
+        """What changes in the workspace, from now on or after ``cursor``, until the caller stops. Begins with RESYNC unless a
+        cursor is given; so does every gap. Ignored files and ``node_modules`` are not watched."""
+        return fetching.changes(self._api, f"{self._verbs}/sync", cursor)
+
     # its process
 
     async def status(self) -> RunnerStatus:
         """What the app does now, asked of the agent beside it."""
         return RunnerStatus.from_json(await self._api.json(Request("GET", f"{self._verbs}/status")))
 
-    async def restart(self, *, grace_period_seconds: int | None = None) -> ProcessState:
-        """Stops the whole process tree and starts the app again."""
-        body = {} if grace_period_seconds is None else {"gracePeriodSeconds": grace_period_seconds}
+    async def restart(self, *, process: str | None = None, grace_period_seconds: int | None = None) -> ProcessState:
+        """Stops all processes, or the named one, with everything they started, and starts them again.
+
+        Returns the state of that process, or of ``web``. Raises NotFound for a name that the runner does not have.
+        """
+        asked = {"process": process, "gracePeriodSeconds": grace_period_seconds}
+        body = {key: value for key, value in asked.items() if value is not None}
         return ProcessState.from_json(await self._api.json(json_request("POST", f"{self._verbs}/restart", body)))
 
     async def logs(  # noqa: PLR0913 - the query parameters of pods/log, by their names
@@ -187,31 +209,44 @@ class Sandbox:
         limit_bytes: int | None = None,
         previous: bool = False,
         stream: Stream | None = None,
+        process: str | None = None,
     ) -> AsyncGenerator[str, None]:
         """Lines without their end. ``follow`` goes on until the caller stops or the connection ends."""
-        asked: dict[str, Any] = {
-            "follow": follow or None,
-            "tailLines": tail_lines,
-            "sinceSeconds": since_seconds,
-            "sinceTime": since_time.isoformat() if since_time else None,
-            "timestamps": timestamps or None,
-            "limitBytes": limit_bytes,
-            "previous": previous or None,
-            "stream": stream,
-        }
-        query = [(key, "true" if value is True else str(value)) for key, value in asked.items() if value is not None]
-        request = Request("GET", f"{self._verbs}/log", query, {"Accept": "text/plain, application/json"})
-        async with self._api.open(request, stream=True) as answer:
-            rest = b""
-            async for chunk in answer.content.iter_any():
-                *lines, rest = (rest + chunk).split(b"\n")
-                while len(rest) > LINE_BYTES:
-                    lines.append(rest[:LINE_BYTES])
-                    rest = rest[LINE_BYTES:]
-                for line in lines:
-                    yield line.decode(errors="replace")
-            if rest:
-                yield rest.decode(errors="replace")
+        query = logs.Query(follow, tail_lines, since_seconds, since_time, timestamps, limit_bytes, previous, stream, process)
+        async with aclosing(logs.lines(self._api, f"{self._verbs}/log", query)) as found:
+            async for line in found:
+                yield line
+
+    async def log_records(  # noqa: PLR0913 - the query parameters of pods/log, by their names
+        self,
+        *,
+        follow: bool = False,
+        tail_lines: int | None = None,
+        since_seconds: int | None = None,
+        since_time: datetime | None = None,
+        limit_bytes: int | None = None,
+        previous: bool = False,
+        stream: Stream | None = None,
+        process: str | None = None,
+        cursor: str | None = None,
+    ) -> AsyncGenerator[LogRecord, None]:
+        """Lines with process, stream, time and cursor. ``follow`` outlives broken connections, agents and pods: it goes on after
+        the last line that it gave out, until the caller stops. Raises ApiError 410 for a cursor of another log; what raised when
+        it could not be connected again for two minutes."""
+        query = logs.Query(follow, tail_lines, since_seconds, since_time, False, limit_bytes, previous, stream, process, cursor)
+        async with aclosing(logs.records(self._api, f"{self._verbs}/log", query)) as found:
+            async for record in found:
+                yield record
+
+    async def exec(self, *command: str, stdin: bytes | None = None) -> ExecResult:
+        """Runs a program (no shell) in the app's container, in the workspace, and waits for its end; all output in memory."""
+        return await execution.run(self._api, f"{self._verbs}/exec", command, stdin)
+
+    def exec_session(
+        self, *command: str, stdin: bool = False, tty: bool = False
+    ) -> AbstractAsyncContextManager[execution.ExecSession]:
+        """The same while it runs: write to it, read pieces as they come, give it a terminal. Leaving the context hangs up."""
+        return execution.opened(self._api, f"{self._verbs}/exec", command, stdin=stdin, tty=tty)
 
     # its preview
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sandbox_client import changes, packing, tree
+from sandbox_client import changes, packing, tree, uploading
 from sandbox_client.api import Api, Request
 from sandbox_client.archive import Source
 from sandbox_client.errors import Stale
 from sandbox_client.records import Manifest
-from sandbox_protocol.wire import RestartMode, SyncMode, SyncResult
+from sandbox_protocol.wire import ManifestEntry, RestartMode, SyncMode, SyncResult
 
 ATTEMPTS = 3
 """How often a folder is compared anew when another sync came in between."""
@@ -33,8 +33,9 @@ async def manifest(api: Api, url_path: str) -> Manifest:
 async def files(api: Api, url_path: str, contents: Mapping[str, str | bytes], options: Options) -> SyncResult:
     """One request, no comparison: what is there already with the same content, the agent leaves alone."""
     data = {path: content.encode() if isinstance(content, str) else content for path, content in contents.items()}
-    wanted = changes.Changes(tuple(tree.described(path, content) for path, content in sorted(data.items())), options.delete, 0)
-    return await _send(api, url_path, wanted, data, options)
+    # no hash: nothing is compared here, and the agent makes its own
+    entries = tuple(ManifestEntry(path, "file", len(content), tree.PLAIN) for path, content in sorted(data.items()))
+    return await _send(api, url_path, changes.Changes(entries, options.delete, 0), data, options)
 
 
 async def directory(api: Api, url_path: str, root: Path, options: Options) -> SyncResult:
@@ -72,7 +73,10 @@ async def _send(api: Api, url_path: str, wanted: changes.Changes, source: Source
         headers = dict(body.headers)
         if options.if_match is not None:
             headers["If-Match"] = f'"{options.if_match}"'
-        return SyncResult.from_json(await api.json(Request("POST", url_path, body.query, headers, body.open)))
+        request = Request("POST", url_path, body.query, headers, body.open)
+        if body.parts is not None and body.parts.size > uploading.PART_BYTES:
+            return SyncResult.from_json(await uploading.send(api, request, body.parts))
+        return SyncResult.from_json(await api.json(request))
     finally:
         body.close()
 

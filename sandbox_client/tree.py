@@ -40,11 +40,6 @@ def scan(root: Path) -> Tree:
     return Tree(root, {entry.path: entry for entry in found}, ignore)
 
 
-def described(path: str, content: bytes, mode: int = PLAIN) -> ManifestEntry:
-    """The entry of a file that is held in memory."""
-    return ManifestEntry(path, "file", len(content), mode, hashlib.sha256(content).hexdigest())
-
-
 def _rules(root: Path) -> Ignore:
     try:
         with (root / FILE).open("rb") as file:

@@ -7,26 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox_client.records import Condition, RunnerStatus
+from sandbox_protocol.reasons import HOPELESS
 
-HOPELESS = frozenset(
-    {
-        "Rejected",
-        "SpecInvalid",
-        "TemplateInvalid",
-        "TemplateNotFound",
-        "Conflict",
-        "Forbidden",
-        "ApplyRefused",
-        "EnvMissing",
-        "EnvNotReadable",
-        "NetworkPolicyNotEnforced",
-        "ImagePullBackOff",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-    }
-)
-"""Reasons that somebody must act on. Not among them: Unschedulable (an autoscaler may add a node)."""
-HOPELESS_APP = frozenset({"NoCommand", "ImageLacksPython", "CrashLoop", "Exited", "InstallFailed"})
+HOPELESS_APP = frozenset({"NoCommand", "ImageLacksPython", "CrashLoop", "OOMKilled", "Exited", "InstallFailed"})
 """Of AppReady: the app will not answer until another sync or restart."""
 
 

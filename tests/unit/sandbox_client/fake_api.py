@@ -19,6 +19,7 @@ from sandbox_protocol import names
 from sandbox_protocol.errors import StatusError
 from sandbox_protocol.wire import ManifestEntry
 
+T0 = "2026-01-02T03:04:05.000000000Z"
 GROUP = f"/apis/{names.GROUP}/{names.VERSION}"
 VERBS = f"/apis/{names.SUBRESOURCE_GROUP}/{names.VERSION}/namespaces/{{namespace}}/sandboxrunners/{{name}}"
 
@@ -35,6 +36,13 @@ class FakeApi:
         self.fail: Callable[[web.Request], web.StreamResponse | None] = lambda _: None
         self.app_status: list[dict[str, Any]] = []
         self.log = b""
+        self.uploads: dict[str, bytearray] = {}
+        self.answers: dict[str, dict[str, Any]] = {}
+        self.lose: Callable[[web.Request, bytes], int | None] = lambda _, __: None
+        """How much of a part arrives before its connection breaks; None: all of it, and it is answered."""
+        self.events: list[list[dict[str, Any]]] = []
+        """What each watch is told, one after another."""
+        self.log_breaks = 0
         self._version = 0
         self._watchers: set[asyncio.Queue[tuple[str, dict[str, Any]] | None]] = set()
 
@@ -181,8 +189,62 @@ class FakeApi:
         metadata = {**runner["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
         return web.json_response(self._put({**runner, "metadata": metadata}, "MODIFIED"))
 
-    async def _manifest(self, request: web.Request) -> web.Response:
-        if request.headers["Accept"] == "application/x-tar":
+    async def _part(self, request: web.Request) -> web.Response:
+        identity, at, content = request.query["upload"], int(request.headers["Upload-Offset"]), self.bodies[-1]
+        if identity not in self.answers:
+            body = self.uploads.setdefault(identity, bytearray())
+            if at != len(body):
+                raise StatusError(409, f"continue at {len(body)}")
+            arrived = self.lose(request, content)
+            body += content[:arrived]
+            last = request.headers["Upload-Complete"] == "?1" and len(body) == at + len(content)
+            if last:
+                self.bodies[-1] = bytes(body)
+                self.answers[identity] = json.loads((await self._whole(request)).body or b"")  # type: ignore[arg-type]
+            if arrived is not None:
+                assert request.transport is not None
+                request.transport.abort()
+            elif not last:
+                return web.Response(status=204, headers={"Upload-Offset": str(len(body))})
+        return web.json_response(self.answers[identity])
+
+    def _uploaded(self, identity: str) -> web.Response:
+        if identity not in self.uploads:
+            raise StatusError(404, "no such upload")
+        return web.json_response(
+            {"kind": "SyncUpload", "offset": len(self.uploads[identity]), "complete": identity in self.answers}
+        )
+
+    def _file(self, request: web.Request) -> web.Response:
+        path = request.query["file"]
+        if path not in self.tree:
+            raise StatusError(404, f"there is no {path}")
+        entry, content = self.tree[path]
+        headers = {"ETag": f'"{entry.sha256}"'}
+        wanted = request.http_range
+        fits = request.headers.get("If-Range", headers["ETag"]) == headers["ETag"]
+        if "Range" in request.headers and fits:
+            return web.Response(status=206, body=content[wanted.start : wanted.stop], headers=headers)
+        return web.Response(body=content, headers=headers)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        if not self.events:
+            raise StatusError(403, "enough")
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        data = b"".join(json.dumps(event).encode() + b"\n" for event in self.events.pop(0))
+        await response.write(data[:7])
+        await response.write(data[7:])
+        return response
+
+    async def _manifest(self, request: web.Request) -> web.StreamResponse:
+        if "upload" in request.query:
+            return self._uploaded(request.query["upload"])
+        if "file" in request.query:
+            return self._file(request)
+        if "watch" in request.query:
+            return await self._events(request)
+        if request.headers["Accept"].startswith("application/x-tar"):
             out = io.BytesIO()
             with tarfile.open(fileobj=out, mode="w") as tar:
                 for path, (_, content) in sorted(self.tree.items()):
@@ -195,6 +257,9 @@ class FakeApi:
         return web.json_response({"kind": "SyncManifest", "revision": self.revision, "entries": entries})
 
     async def _sync(self, request: web.Request) -> web.Response:
+        return await (self._part(request) if "upload" in request.query else self._whole(request))
+
+    async def _whole(self, request: web.Request) -> web.Response:
         wanted = request.headers.get("If-Match")
         if wanted is not None and wanted != f'"{self.revision}"':
             raise StatusError(412, f"the workspace is at {self.revision}, not {wanted}")
@@ -204,7 +269,6 @@ class FakeApi:
             files = [(f["path"], int(f["mode"], 8), _content(f), "file") for f in document["files"]]
             deletes, restart = document["delete"], document["restart"]
         else:
-            # aiohttp's server decodes gzip itself; zstd it decodes where the standard library or backports.zstd is there
             files, deletes, restart = _untar(body), request.query.getall("delete", []), request.query["restart"]
         for path in deletes:
             self.tree.pop(path, None)
@@ -227,15 +291,28 @@ class FakeApi:
         return web.json_response(self.app_status.pop(0) if len(self.app_status) > 1 else self.app_status[0])
 
     async def _restart(self, request: web.Request) -> web.Response:
-        return web.json_response(
-            {"state": "Starting", "restarts": 0, "grace": json.loads(self.bodies[-1]).get("gracePeriodSeconds")}
-        )
+        return web.json_response({"name": json.loads(self.bodies[-1]).get("process", "web"), "state": "Starting", "restarts": 0})
 
     async def _log(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        """Text in pieces; records after the cursor, and a connection that breaks when ``log_breaks`` of them were sent."""
+        if "x-ndjson" not in request.headers["Accept"]:
+            response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+            await response.prepare(request)
+            for start in range(0, len(self.log), 7):
+                await response.write(self.log[start : start + 7])
+            return response
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
-        for start in range(0, len(self.log), 7):
-            await response.write(self.log[start : start + 7])
+        after = int(request.query.get("cursor", "0"))
+        for number, line in enumerate(self.log.decode().splitlines()[after:], after + 1):
+            if self.log_breaks and number % self.log_breaks == 0 and after + 1 != number:
+                await response.write(b'{"cursor":')
+                assert request.transport is not None
+                request.transport.abort()
+                break
+            process, _, text = line.rpartition(": ")
+            record = {"cursor": str(number), "time": T0, "process": process or "web", "stream": "stdout", "text": text}
+            await response.write(json.dumps(record).encode() + b"\n")
         return response
 
     async def _preview(self, request: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 from types import ModuleType
 from typing import Any
@@ -26,7 +27,7 @@ def public(kind: type) -> dict[str, Any]:
 
 
 def test_there_is_a_shell_for_each_class_that_waits() -> None:
-    assert {kind.__name__ for kind, _ in PAIRS} == {"Client", "Sandbox"}
+    assert {kind.__name__ for kind, _ in PAIRS} == {"Client", "ExecSession", "Sandbox"}
 
 
 @pytest.mark.parametrize(("waits", "blocks"), PAIRS)
@@ -52,6 +53,30 @@ def test_it_runs_a_sync_from_a_thread_without_a_loop(api: FakeApi) -> None:
             assert [sandbox.name for sandbox in client.list()] == ["shop"]
             assert client.sandbox("shop").read() == {"a": b"1"}
     finally:
+        blocking._Loop.run(runner.cleanup())
+
+
+def test_an_iterator_left_unfinished_may_be_collected_by_the_loop_s_own_thread(api: FakeApi) -> None:
+    async def collect() -> int:
+        return gc.collect()
+
+    runner, server = _served(api)
+    gc.disable()
+    try:
+        with blocking.Client(Connection(server, "demo")) as client:
+            shop = client.apply("shop")
+            shop.sync({"a": "1"})
+            api.log = b"one\ntwo\nthree\n"
+            lines = iter(shop.logs())
+            assert next(lines) == "one"
+            left: list[Any] = [lines]
+            left.append(left)
+            del lines, left
+            assert blocking._Loop._loop is not None
+            assert asyncio.run_coroutine_threadsafe(collect(), blocking._Loop._loop).result(timeout=5) > 0
+            assert [sandbox.name for sandbox in client.list()] == ["shop"]
+    finally:
+        gc.enable()
         blocking._Loop.run(runner.cleanup())
 
 

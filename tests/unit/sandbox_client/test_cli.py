@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def test_apply_list_and_sync(api: FakeApi, tmp_path: Path, capsys: pytest.Captur
 def test_logs_and_preview(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     api.add("shop")
     api.log = b"hello\n"
-    assert main(["logs", "shop", "-f", "--tail", "3"]) == 0
+    assert main(["logs", "shop", "--tail", "3", "--since", "2m"]) == 0
+    assert dict(api.requests[-1].query) == {"tailLines": "3", "sinceSeconds": "120"}
     assert main(["preview", "shop"]) == 0
     assert main(["preview", "shop", "--revoke"]) == 0
     assert capsys.readouterr().out.splitlines() == [
@@ -87,8 +89,43 @@ def test_status_shows_the_process(api: FakeApi, capsys: pytest.CaptureFixture[st
     ]
     assert main(["status", "shop"]) == 0
     out = capsys.readouterr().out
-    for words in ("Running, 2 restarts", "npm run dev", "0.0.0.0:3000", "3-abc", "memoryBytes 50 MiB"):
+    assert re.search(r"^web +Running +no +- +2 +npm run dev$", out, re.MULTILINE)
+    for words in ("0.0.0.0:3000", "3-abc", "memoryBytes 50 MiB"):
         assert words in out
+
+
+def test_status_shows_each_process_in_a_line_and_the_install(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.add("shop")
+    api.report("shop", READY)
+    api.app_status = [
+        {
+            "process": {"state": "Running"},
+            "processes": [
+                {"name": "web", "state": "Running", "ready": True, "port": 3000, "restarts": 0, "command": ["vite"]},
+                {
+                    "name": "worker",
+                    "state": "BackOff",
+                    "reason": "CrashLoop",
+                    "exitCode": 3,
+                    "restarts": 7,
+                    "command": ["node", "w.js"],
+                    "message": "ended with 3. Last lines:\nboom",
+                },
+            ],
+            "install": {"state": "Succeeded", "command": ["npm", "install"]},
+        }
+    ]
+    assert main(["status", "shop"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^web +Running +yes +3000 +0 +vite$", out, re.MULTILINE)
+    assert re.search(r"^worker +BackOff \(3\), CrashLoop +no +- +7 +node w.js$", out, re.MULTILINE)
+    assert "worker: boom" in out
+    assert "Succeeded: npm install" in out
+
+
+def test_one_process_is_restarted_by_its_name(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["restart", "shop", "worker"]) == 0
+    assert capsys.readouterr().out == "worker: Starting\n"
 
 
 def test_a_refusal_prints_message_causes_and_the_next_step(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,3 +149,24 @@ def test_a_wrong_call_ends_with_2() -> None:
     with pytest.raises(SystemExit) as caught:
         main(["sync"])
     assert caught.value.code == 2
+
+
+def test_files_come_back(api: FakeApi, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    api.add("shop")
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/index.html").write_bytes(b"<h1>\xff</h1>")
+    assert main(["sync", "shop", str(tmp_path / "app")]) == 0
+    assert main(["export", "shop", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out/index.html").read_bytes() == b"<h1>\xff</h1>"
+    assert b"1 files into" in capsysbinary.readouterr().out
+    assert main(["cat", "shop", "index.html"]) == 0
+    assert capsysbinary.readouterr().out == b"<h1>\xff</h1>"
+    assert main(["cat", "shop", "missing"]) == 1
+    assert b"missing" in capsysbinary.readouterr().err
+
+
+def test_changes_are_shown_with_whose_they_are(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.add("shop")
+    api.events = [[{"type": "MODIFIED", "path": "a b", "entryType": "file", "size": 2048, "cursor": "1-1", "origin": "app"}]]
+    assert main(["watch", "shop", "--cursor", "1-0"]) == 1  # the second watch is refused
+    assert capsys.readouterr().out == "MODIFIED app  a b (2.0 KiB)\n"

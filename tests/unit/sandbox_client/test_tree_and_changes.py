@@ -10,9 +10,13 @@ import pytest
 from sandbox_client import changes as changes_module
 from sandbox_client.changes import Changes, batches, compare
 from sandbox_client.errors import LocalFileError
-from sandbox_client.tree import Tree, described, scan
+from sandbox_client.tree import PLAIN, Tree, scan
 from sandbox_protocol.ignore import Ignore, parse
 from sandbox_protocol.wire import ManifestEntry
+
+
+def described(path: str, content: bytes) -> ManifestEntry:
+    return ManifestEntry(path, "file", len(content), PLAIN, hashlib.sha256(content).hexdigest())
 
 
 def tree(*paths: str, ignore: Ignore | None = None) -> Tree:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
 
-from sandbox_client import ApiError, Client, Invalid, NotFound, Sandbox, SandboxError, Unreachable
-from sandbox_client import sandbox as sandbox_module
+from sandbox_client import ApiError, Client, Invalid, NotFound, Sandbox, SandboxError, Unavailable, Unreachable, logs
 from sandbox_client.kubeconfig import Connection
 from sandbox_protocol.errors import Cause, StatusError
 from tests.unit.sandbox_client.fake_api import FakeApi
@@ -28,11 +28,40 @@ async def test_log_lines_come_whole_whatever_the_chunks(api: FakeApi, shop: Sand
 async def test_a_log_line_without_end_is_handed_out_in_pieces(
     api: FakeApi, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sandbox_module, "LINE_BYTES", 10)
+    monkeypatch.setattr(logs, "LINE_BYTES", 10)
     api.log = b"x" * 25
     lines = [line async for line in shop.logs()]
     assert "".join(lines) == "x" * 25
     assert [len(line) for line in lines] == [10, 10, 5]
+
+
+async def test_a_follower_goes_on_by_cursor_whatever_breaks(api: FakeApi, shop: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_FIRST_DELAY", 0.0)
+    api.log = b"".join(b"%d\n" % number for number in range(1, 21))
+    api.log_breaks = 4
+    found = []
+    async with aclosing(shop.log_records(follow=True, tail_lines=100)) as records:
+        async for record in records:
+            found.append(record)
+            if record.text == "20":
+                break
+    assert [record.text for record in found] == [str(number) for number in range(1, 21)]
+    assert found[0].time == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    queries = [dict(request.query) for request in api.requests if request.path.endswith("/log")]
+    assert queries[0] == {"follow": "true", "tailLines": "100"}
+    assert queries[1] == {"follow": "true", "cursor": "3"}
+
+
+async def test_records_that_are_not_followed_tell_of_a_broken_connection(api: FakeApi, shop: Sandbox) -> None:
+    api.log, api.log_breaks = b"1\n2\n3\n", 3
+    with pytest.raises(Unreachable):
+        _ = [record async for record in shop.log_records()]
+
+
+async def test_a_first_connection_that_fails_is_told_at_once(api: FakeApi, shop: Sandbox) -> None:
+    api.fail = lambda _: web.json_response(StatusError(503, "not yet").body(), status=503)
+    with pytest.raises(Unavailable):
+        _ = [record async for record in shop.log_records(follow=True)]
 
 
 async def test_since_time_travels_as_rfc3339(api: FakeApi, shop: Sandbox) -> None:
@@ -43,6 +72,8 @@ async def test_since_time_travels_as_rfc3339(api: FakeApi, shop: Sandbox) -> Non
 async def test_restart_answers_with_the_process(api: FakeApi, shop: Sandbox) -> None:
     assert (await shop.restart(grace_period_seconds=3)).state == "Starting"
     assert api.bodies[-1] == b'{"gracePeriodSeconds": 3}'
+    assert (await shop.restart(process="worker")).name == "worker"
+    assert api.bodies[-1] == b'{"process": "worker"}'
 
 
 async def test_a_preview_is_a_url_with_its_end(shop: Sandbox) -> None:

@@ -7,6 +7,8 @@
     ├─ Rejected           a person must act; ``reason`` becomes the reason of a condition, the message its message
     │  ├─ SpecInvalid     … the owner of the SandboxRunner
     │  ├─ TemplateInvalid … the owner of the SandboxTemplate
+    │  ├─ NotSigned       … whoever builds the image
+    │  ├─ TooManyRunners  … who has the others
     │  └─ Unowned         an object that is not ours holds a name we need
     └─ RetryLater         nothing is wrong, something is not there yet; come back after ``seconds``
 """
@@ -27,6 +29,8 @@ class Rejected(OperatorError):
     """Trying again changes nothing until somebody changes the object that the message names."""
 
     reason = "Rejected"
+    again = float("inf")
+    """Seconds after which a look is worth while although nothing of ours changed."""
 
     def __init__(self, message: str, *, reason: str | None = None) -> None:
         super().__init__(message)
@@ -40,6 +44,18 @@ class SpecInvalid(Rejected):
 
 class TemplateInvalid(Rejected):
     reason = "TemplateInvalid"
+
+
+class NotSigned(Rejected):
+    reason = "ImageNotSigned"
+    # a signature often follows its image by a minute, in a registry that tells nobody
+    again = 60.0
+
+
+class TooManyRunners(Rejected):
+    reason = "TooManyRunners"
+    # another one's deletion wakes only that one
+    again = 10.0
 
 
 class Unowned(Rejected):

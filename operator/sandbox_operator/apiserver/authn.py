@@ -15,19 +15,12 @@ from urllib.parse import unquote
 import msgspec
 from multidict import CIMultiDictProxy
 
+from sandbox_operator.kube.reviews import User
 from sandbox_protocol.errors import StatusError
 
+__all__ = ["CONFIG_MAP", "NAMESPACE", "RequestHeaderConfig", "User", "authenticate", "common_name", "config_from"]
+
 NAMESPACE, CONFIG_MAP = "kube-system", "extension-apiserver-authentication"
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """A user as the API server knows them; hashable, because decisions about them are cached."""
-
-    name: str
-    groups: tuple[str, ...] = ()
-    uid: str = ""
-    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +81,22 @@ def authenticate(
     user = next((value for header in config.user_headers if (value := headers.get(header))), "")
     if not user:
         raise StatusError(401, "the request names no user")
-    return User(
+    # the API server sets each once, after it has taken away what the caller sent
+    if any(len(headers.getall(header, ())) > 1 for header in (*config.user_headers, *config.uid_headers)):
+        raise StatusError(401, "the request names more than one user")
+    found = User(
         name=user,
         groups=tuple(value for header in config.group_headers for value in headers.getall(header, ())),
         uid=next((value for header in config.uid_headers if (value := headers.get(header))), ""),
         extra=_extra(config.extra_prefixes, headers),
     )
+    extra = (text for key, values in found.extra for text in (key, *values))
+    try:
+        # a lone surrogate stands for a byte that is no UTF-8: nobody could be asked about such a user in JSON
+        "".join((found.name, found.uid, *found.groups, *extra)).encode()
+    except UnicodeEncodeError as error:
+        raise StatusError(401, "the headers that name the user are not UTF-8") from error
+    return found
 
 
 def _extra(prefixes: tuple[str, ...], headers: CIMultiDictProxy[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:

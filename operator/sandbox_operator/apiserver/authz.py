@@ -9,16 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
-from sandbox_operator.apiserver.authn import User
 from sandbox_operator.apiserver.target import Target
+from sandbox_operator.kube import reviews
+from sandbox_operator.kube.reviews import Ask, Attributes, User
 from sandbox_protocol import names
 from sandbox_protocol.errors import StatusError
-
-REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
 # A withdrawn right works for at most this long, as with the API server's own webhook authorizer cache (10 s by default).
 ALLOWED_SECONDS = 10.0
@@ -28,48 +25,17 @@ DENIED_SECONDS = 1.0
 MAX_ENTRIES = 8192
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """The question: may ``user`` do ``action`` (an RBAC verb) to this subresource of this runner?"""
-
-    user: User
-    action: str
-    namespace: str
-    name: str
-    subresource: str
-
-    def review(self) -> dict[str, Any]:
-        return {
-            "kind": "SubjectAccessReview",
-            "apiVersion": "authorization.k8s.io/v1",
-            "spec": {
-                "user": self.user.name,
-                "groups": list(self.user.groups),
-                "uid": self.user.uid,
-                "extra": {key: list(values) for key, values in self.user.extra},
-                "resourceAttributes": {
-                    "verb": self.action,
-                    "group": names.SUBRESOURCE_GROUP,
-                    "version": names.VERSION,
-                    "resource": names.PLURAL,
-                    "subresource": self.subresource,
-                    "namespace": self.namespace,
-                    "name": self.name,
-                },
-            },
-        }
-
-
-Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
-"""Creates a review and gives it back answered."""
-
-
 class Authorizer:
-    """Answers :class:`Attributes` from reviews, remembered for seconds. The same question asked at once is one review."""
+    """Answers :class:`Attributes` from reviews, remembered for seconds. The same question asked at once is one review.
 
-    def __init__(self, ask: Ask, *, clock: Callable[[], float] = time.monotonic) -> None:
+    ``answered`` is told for each whether it was remembered."""
+
+    def __init__(
+        self, ask: Ask, *, clock: Callable[[], float] = time.monotonic, answered: Callable[[bool], None] = lambda _: None
+    ) -> None:
         self._ask = ask
         self._clock = clock
+        self._answered = answered
         self._answers: OrderedDict[Attributes, tuple[float, bool]] = OrderedDict()
         self._asking: dict[Attributes, asyncio.Task[bool]] = {}
 
@@ -78,8 +44,10 @@ class Authorizer:
         question = Attributes(user, action, target.namespace, target.name, target.verb)
         answer = self._answers.get(question)
         if answer is not None and answer[0] > self._clock():
+            self._answered(True)
             allowed = answer[1]
         else:
+            self._answered(False)
             allowed = await self._review(question)
         if not allowed:
             raise StatusError(
@@ -99,8 +67,7 @@ class Authorizer:
         return await asyncio.shield(task)
 
     async def _fresh(self, question: Attributes) -> bool:
-        status = (await self._ask(question.review())).get("status") or {}
-        allowed = status.get("allowed") is True and status.get("denied") is not True
+        allowed = reviews.allowed(await self._ask(question.review()))
         self._answers[question] = (self._clock() + (ALLOWED_SECONDS if allowed else DENIED_SECONDS), allowed)
         self._answers.move_to_end(question)
         while len(self._answers) > MAX_ENTRIES:

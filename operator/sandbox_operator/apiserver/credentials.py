@@ -12,7 +12,7 @@ import re
 import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sandbox_protocol import names
@@ -26,19 +26,23 @@ MAX_RUNNERS = 4096
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """``tls`` trusts exactly the agent's own certificate and checks that it is for the runner's control host."""
+    """``tls`` trusts exactly the agent's own certificate and checks that it is for the runner's control host. While a rotation is
+    under way the agent may not know of it: then the certificate before is trusted too, and ``previous`` is the token before."""
 
     token: str
     certificate: str
     tls: ssl.SSLContext
+    previous: str | None = None
 
 
 def parse(secret: dict[str, Any]) -> Credentials:
     """ValueError when the Secret lacks a part or has an odd one."""
-    token = _text(secret, names.SECRET_TOKEN).strip()
-    if not _TOKEN.fullmatch(token):
-        raise ValueError(f"Secret {names.CONTROL_SECRET}: {names.SECRET_TOKEN} is not a bearer token")
+    token = _token(secret, names.SECRET_TOKEN)
+    rotated = names.SECRET_PREVIOUS_TOKEN in secret["data"] and names.SECRET_PREVIOUS_CERT in secret["data"]
+    previous = _token(secret, names.SECRET_PREVIOUS_TOKEN) if rotated else None
     certificate = _text(secret, names.SECRET_TLS_CERT)
+    if rotated:
+        certificate += "\n" + _text(secret, names.SECRET_PREVIOUS_CERT)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     # the certificate itself is the anchor, whoever signed it
@@ -47,7 +51,14 @@ def parse(secret: dict[str, Any]) -> Credentials:
         context.load_verify_locations(cadata=certificate)
     except ssl.SSLError as error:
         raise ValueError(f"Secret {names.CONTROL_SECRET}: {names.SECRET_TLS_CERT} is not a certificate") from error
-    return Credentials(token, certificate, context)
+    return Credentials(token, certificate, context, previous)
+
+
+def _token(secret: dict[str, Any], key: str) -> str:
+    token = _text(secret, key).strip()
+    if not _TOKEN.fullmatch(token):
+        raise ValueError(f"Secret {names.CONTROL_SECRET}: {key} is not a bearer token")
+    return token
 
 
 def _text(secret: dict[str, Any], key: str) -> str:
@@ -77,6 +88,14 @@ class CredentialStore:
         """What replaces ``refused``. The very same object when the Secret has not changed: then another try is useless."""
         known = self._known.get(refs.uid)
         return known if known is not None and known is not refused else await self._fresh(refs)
+
+    def before(self, refs: Refs, refused: Credentials) -> Credentials | None:
+        """The same with the token before the last rotation, if that is not over; used from now on, until it is refused too."""
+        if refused.previous is None:
+            return None
+        older = replace(refused, token=refused.previous, previous=None)
+        self._known[refs.uid] = older
+        return older
 
     def forget(self, uid: str) -> None:
         self._known.pop(uid, None)

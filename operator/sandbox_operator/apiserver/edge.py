@@ -1,23 +1,23 @@
 """The edge of the server: every request comes in here, every answer goes out here, and every failure becomes one Status.
 
-The order is fixed: who (authn), what (target, route table), may they (authz), which runner, then the verb's own file.
+The order is fixed: who (authn), what (target, route table), how much of this user (limits), may they (authz), which runner,
+how much of this runner (limits), then the verb's own file.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-import re
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 from aiohttp import web
 
-from sandbox_operator.apiserver import authn, discovery, openapi, relay, runners, target
+from sandbox_operator.apiserver import authn, discovery, lifetime, metrics, openapi, relay, request_id, runners, target, tunnel
 from sandbox_operator.apiserver.authz import Authorizer
-from sandbox_operator.apiserver.metrics import OTHER, Metrics
+from sandbox_operator.apiserver.limits import Kind, Limiter, TooManyError
 from sandbox_operator.apiserver.verb import Call, Services, Verb
 from sandbox_protocol.errors import StatusError
 from sandbox_protocol.wire import JSON
@@ -25,7 +25,8 @@ from sandbox_protocol.wire import JSON
 _LOG = logging.getLogger("sandbox_operator.apiserver.access")
 # As nginx writes it: the caller went away before the answer.
 _CALLER_GONE = 499
-_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
+# Characters of a name that a line of the log keeps: user names have no bound of their own.
+_LOGGED = 256
 
 
 @dataclass(slots=True)
@@ -37,29 +38,56 @@ class State:
     draining: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What a request must pass before it reaches its verb."""
+
+    limiter: Limiter
+    authorizer: Authorizer
+    store: runners.Store
+
+
 @dataclass(slots=True)
 class _Record:
     """One line of the access log, filled as far as the request comes."""
 
-    verb: str = OTHER
+    id: str
+    verb: str = metrics.OTHER
     action: str = ""
-    runner: str = ""
+    namespace: str = ""
+    name: str = ""
     user: str = ""
+    kind: Kind = "requests"
     code: int = _CALLER_GONE
+    reason: str = ""
+    sent: int = 0
+
+    def fields(self, request: web.BaseRequest, seconds: float) -> dict[str, object]:
+        return {
+            "request": self.id,
+            "user": self.user[:_LOGGED],
+            "method": request.method[:16],
+            "verb": self.verb,
+            "action": self.action,
+            "namespace": self.namespace,
+            "name": self.name,
+            "code": self.code,
+            "reason": self.reason,
+            "ms": round(seconds * 1000, 1),
+            "received": request.content.total_bytes,
+            "sent": self.sent,
+        }
 
 
 class Edge:
     """The request handler of the whole server."""
 
-    def __init__(
-        self, verbs: dict[str, Verb], state: State, authorizer: Authorizer, store: runners.Store, services: Services
-    ) -> None:
+    def __init__(self, verbs: dict[str, Verb], state: State, checks: Checks, services: Services, meter: metrics.Metrics) -> None:
         self._verbs = verbs
         self._state = state
-        self._authorizer = authorizer
-        self._store = store
+        self._checks = checks
         self._services = services
-        self.metrics = Metrics(verbs)
+        self._meter = meter
         document = openapi.document(verbs.values())
         encode = msgspec.json.encode
         self._aggregated = encode(discovery.aggregated(verbs.values()))
@@ -88,44 +116,41 @@ class Edge:
             why = "shutting down" if self._state.draining else self._state.not_ready()
             return web.Response(text="ok") if why is None else web.Response(text=why, status=503)
         if path == "/metrics":
-            return web.Response(text=self.metrics.render(), content_type="text/plain")
+            return web.Response(body=self._meter.render(), headers={"Content-Type": metrics.CONTENT_TYPE})
         return None
 
     async def _recorded(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         began = time.monotonic()
-        record = _Record()
-        self.metrics.in_flight += 1
+        record = _Record(request_id.accepted(request.headers.get("Audit-ID")))
+        request_id.CURRENT.set(record.id)
+        response: web.StreamResponse | None = None
         try:
             response = await self._answered(request, path, record)
             record.code = response.status
+            if not response.prepared:
+                response.headers[request_id.HEADER] = record.id
             return response
         finally:
-            self.metrics.in_flight -= 1
             seconds = time.monotonic() - began
-            self.metrics.observe(record.verb, record.code, seconds)
-            if record.verb != OTHER or record.code >= 400:
-                _LOG.info(
-                    "request id=%s method=%s verb=%s action=%s runner=%s user=%s code=%d ms=%.1f",
-                    request_id(request.headers.get("Audit-ID")),
-                    request.method,
-                    record.verb,
-                    record.action,
-                    record.runner,
-                    msgspec.json.encode(record.user[:200]).decode(),
-                    record.code,
-                    seconds * 1000,
-                )
+            record.sent = _length(request, response)
+            self._meter.observe(record.verb, record.code, seconds if record.kind == "requests" else None)
+            self._meter.transferred(record.verb, request.content.total_bytes, record.sent)
+            if record.verb != metrics.OTHER or record.code >= 400:
+                _LOG.info("request", extra={"fields": record.fields(request, seconds)})
 
     async def _answered(self, request: web.BaseRequest, path: str, record: _Record) -> web.StreamResponse:
         try:
             return await self._served(request, path, record)
         except StatusError as error:
+            record.reason = error.reason
+            if isinstance(error, TooManyError):
+                self._meter.limited(error.limit)
             return _failure(request, error)
         except ConnectionError:
             return relay.Finished(_CALLER_GONE)
         except Exception:
-            _LOG.exception("cannot answer %s of %s", record.verb, record.runner)
-            return _failure(request, StatusError(500, "the sandbox API server failed; its log says why"))
+            _LOG.exception("cannot answer", extra={"fields": {"request": record.id, "verb": record.verb}})
+            return _failure(request, StatusError(500, f"the sandbox API server failed; its log says why (request {record.id})"))
 
     async def _served(self, request: web.BaseRequest, path: str, record: _Record) -> web.StreamResponse:
         peer = request.transport.get_extra_info("peercert") if request.transport is not None else None
@@ -138,12 +163,20 @@ class Edge:
         if verb is None:
             raise StatusError(404, f'SandboxRunner has no subresource "{wanted.verb}", only {", ".join(sorted(self._verbs))}')
         operation = verb.operation(request.method, wanted.rest)
-        record.verb, record.action, record.runner = verb.name, operation.action, str(wanted)
-        await self._authorizer.authorize(user, operation.action, wanted)
-        runner = runners.find(self._store, wanted)
-        if operation.needs_running:
-            runners.running(runner)
-        return await operation.handle(Call(request, user, wanted, runner, operation), self._services)
+        record.verb, record.action, record.namespace, record.name = verb.name, operation.action, wanted.namespace, wanted.name
+        upgrade = tunnel.wants_upgrade(request)
+        kind: Kind = "streams" if lifetime.endless(verb.name, request.query, upgrade=upgrade) else "requests"
+        record.kind = kind
+        checks = self._checks
+        with self._meter.in_flight(kind), checks.limiter.user(user.name, kind):
+            await checks.authorizer.authorize(user, operation.action, wanted)
+            runner = runners.find(checks.store, wanted)
+            if operation.needs_running:
+                runners.running(runner)
+            bounds = lifetime.arriving(request.content) if kind == "streams" else lifetime.deadline(request.content)
+            with checks.limiter.runner(runner.refs.uid, runner.name, user.name, kind):
+                async with bounds:
+                    return await operation.handle(Call(request, user, wanted, runner, operation), self._services)
 
     def _document(self, request: web.BaseRequest, path: str) -> web.Response | None:
         if request.method != "GET" or path not in self._documents:
@@ -153,9 +186,11 @@ class Edge:
         return web.Response(body=self._documents[path], content_type=JSON)
 
 
-def request_id(audit_id: str | None) -> str:
-    """The API server's id for this request, so that both logs can be read side by side; a new one when it sent none."""
-    return audit_id if audit_id is not None and _REQUEST_ID.fullmatch(audit_id) else str(uuid.uuid4())
+def _length(request: web.BaseRequest, response: web.StreamResponse | None) -> int:
+    """Bytes of the answer: of its body where that is still to be written, else of all that was, head and chunk marks too."""
+    if isinstance(response, web.Response) and isinstance(response.body, bytes):
+        return len(response.body)
+    return request.writer.output_size
 
 
 def _failure(request: web.BaseRequest, error: StatusError) -> web.StreamResponse:
@@ -164,5 +199,7 @@ def _failure(request: web.BaseRequest, error: StatusError) -> web.StreamResponse
         if request.transport is not None:
             request.transport.abort()
         return relay.Finished(error.code)
-    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    return web.Response(status=error.code, body=msgspec.json.encode(error.body()), content_type=JSON, headers=headers)
+    headers = error.headers if error.retry_after is None else {**error.headers, "Retry-After": str(error.retry_after)}
+    # not msgspec: a message may quote bytes that are no UTF-8, and this must not fail
+    body = json.dumps(error.body()).encode()
+    return web.Response(status=error.code, body=body, content_type=JSON, headers=headers)

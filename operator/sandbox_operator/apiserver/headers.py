@@ -11,7 +11,7 @@ from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
 # To and from the agent. Length and transfer coding are set by the HTTP library for each hop.
 AGENT_REQUEST = ("Content-Type", "Content-Encoding", "If-Match", "Accept")
-AGENT_RESPONSE = ("ETag", "Content-Length", "Retry-After")
+AGENT_RESPONSE = ("ETag", "Content-Length", "Retry-After", "Accept-Ranges", "Content-Range", "Upload-Offset")
 
 # RFC 9110 §7.6.1; names listed in Connection itself are dropped too.
 HOP_BY_HOP = frozenset(

@@ -15,6 +15,8 @@ from sandbox_operator.apiserver.tls import ServingTls
 _MAX_HEADERS = 2048
 # Of one header; names of groups and values of extra are of any length. The API server takes 1 MiB of headers in all.
 _MAX_HEADER_BYTES = 64 * 1024
+# Of the request line: the command of an exec travels in it.
+_MAX_LINE_BYTES = 256 * 1024
 # A sync may take as long as the API server waits for it.
 _FINISH_SECONDS = 60.0
 
@@ -27,6 +29,7 @@ async def listening(edge: Edge, tls: ServingTls, host: str | None, port: int) ->
         access_log=None,  # the edge writes its own
         auto_decompress=False,  # bodies pass as they are
         handler_cancellation=True,  # a caller that leaves ends what is done for it
+        max_line_size=_MAX_LINE_BYTES,
         max_headers=_MAX_HEADERS,
         max_field_size=_MAX_HEADER_BYTES,
     )

@@ -5,31 +5,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
-import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import uvloop
 
+from sandbox_operator import program
 from sandbox_operator import settings as shared
 from sandbox_operator.apiserver import authn, authz, dial, routes, runners
 from sandbox_operator.apiserver.credentials import CredentialStore
-from sandbox_operator.apiserver.edge import Edge, State
+from sandbox_operator.apiserver.edge import Checks, Edge, State
 from sandbox_operator.apiserver.lifetime import LongRunning
+from sandbox_operator.apiserver.limits import Limiter, Limits
 from sandbox_operator.apiserver.listener import listening
+from sandbox_operator.apiserver.metrics import Metrics
+from sandbox_operator.apiserver.pods import RunnerPods
 from sandbox_operator.apiserver.previews import Previews
+from sandbox_operator.apiserver.sessions import Sessions
 from sandbox_operator.apiserver.tls import ServingTls
 from sandbox_operator.apiserver.verb import Services
 from sandbox_operator.errors import SettingsError
 from sandbox_operator.kube import errors as kube_errors
-from sandbox_operator.kube import resources
+from sandbox_operator.kube import resources, reviews
 from sandbox_operator.kube.client import Kube, Selection
-from sandbox_operator.kube.config import ConfigError
 from sandbox_operator.kube.store import Reflector
 from sandbox_protocol import names
 from sandbox_protocol.errors import StatusError
@@ -50,6 +51,7 @@ class Options:
     tls_folder: Path
     signing_folder: Path
     drain_seconds: float
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Options:
@@ -60,29 +62,19 @@ class Options:
                 tls_folder=Path(environ.get("TLS_DIR", "/run/sandbox/tls")),
                 signing_folder=Path(environ.get("PREVIEW_SIGNING_DIR", "/run/sandbox/preview-signing")),
                 drain_seconds=float(environ.get("SHUTDOWN_DELAY_SECONDS", "5")),
+                limits=Limits.load(environ),
             )
         except ValueError as error:
             raise SettingsError(f"LISTEN_PORT and SHUTDOWN_DELAY_SECONDS must be numbers: {error}") from error
 
 
 def main() -> int:
-    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    try:
-        settings, options = shared.load(), Options.load()
-        uvloop.run(_main(settings, options))
-    except (SettingsError, ConfigError) as error:
-        print(f"apiserver: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return program.run("apiserver", _load)
 
 
-async def _main(settings: shared.Settings, options: Options) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with await Kube.connect(user_agent="appstudio-sandbox-apiserver") as kube:
-        await serve(kube, settings, options, stop)
+def _load() -> program.Serve:
+    settings, options = shared.load(), Options.load()
+    return lambda kube, stop: serve(kube, settings, options, stop)
 
 
 async def serve(kube: Kube, settings: shared.Settings, options: Options, stop: asyncio.Event) -> None:
@@ -90,6 +82,7 @@ async def serve(kube: Kube, settings: shared.Settings, options: Options, stop: a
     state = State()
     tls = ServingTls(options.tls_folder)
     long_running = LongRunning()
+    meter = Metrics(routes.VERBS)
 
     def configured(_old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
         if new is None or new["metadata"]["name"] != authn.CONFIG_MAP:
@@ -118,22 +111,28 @@ async def serve(kube: Kube, settings: shared.Settings, options: Options, stop: a
         await _wait_for_certificate(tls)
         agents = await stack.enter_async_context(dial.session(dial.connector()))
         apps = await stack.enter_async_context(dial.session(dial.connector()))
+        authorizer = authz.Authorizer(_reviewer(kube), answered=meter.authorized)
+        sessions = Sessions(store, authorizer, ended=meter.session_ended)
         services = Services(
-            dialer=dial.Dialer(agents, credentials),
+            dialer=dial.Dialer(agents, credentials, failed=meter.agent_failed),
             apps=apps,
             previews=Previews(kube, settings, options.signing_folder),
             long_running=long_running,
+            sessions=sessions,
+            pods=RunnerPods(kube),
         )
-        edge = Edge(routes.VERBS, state, authz.Authorizer(_reviewer(kube)), store, services)
+        checks = Checks(Limiter(options.limits), authorizer, store)
+        edge = Edge(routes.VERBS, state, checks, services, meter)
         addresses = await stack.enter_async_context(listening(edge, tls, options.host, options.port))
         _LOG.info("listening on %s", ", ".join(str(address) for address in addresses))
         background = [asyncio.create_task(work) for work in (configuration.run(), store.run(), _reload(tls, state))]
-        stack.push_async_callback(_cancel, background)
-        await _first(asyncio.create_task(stop.wait()), background)
+        stack.push_async_callback(program.cancel, background)
+        await program.until(stop, background)
         _LOG.info("draining for %.0f s", options.drain_seconds)
         state.draining = True
         await asyncio.sleep(options.drain_seconds)
         long_running.end()
+        sessions.shut_down()
 
 
 async def _wait_for_certificate(tls: ServingTls) -> None:
@@ -152,31 +151,16 @@ async def _reload(tls: ServingTls, state: State) -> None:
         tls.update(state.authentication.client_ca if state.authentication else None)
 
 
-async def _first(stopped: asyncio.Task[bool], background: list[asyncio.Task[None]]) -> None:
-    done, _ = await asyncio.wait([stopped, *background], return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    for task in done:
-        if task is not stopped:
-            await task
-            raise RuntimeError("a background task ended by itself")
-
-
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
 def _not_ready(state: State, store: Reflector) -> str | None:
     if state.authentication is None:
         return f"no request-header configuration yet (ConfigMap {authn.NAMESPACE}/{authn.CONFIG_MAP})"
     return None if store.synced.is_set() else "the SandboxRunners have not been listed yet"
 
 
-def _reviewer(kube: Kube) -> authz.Ask:
+def _reviewer(kube: Kube) -> reviews.Ask:
     async def ask(review: dict[str, Any]) -> dict[str, Any]:
         try:
-            return await kube.raw("POST", authz.REVIEWS, review)
+            return await kube.raw("POST", reviews.PATH, review)
         except (kube_errors.ApiError, aiohttp.ClientError, TimeoutError) as error:
             _LOG.warning("access review failed: %s", error or type(error).__name__)
             raise StatusError(503, "cannot ask the Kubernetes API whether this is allowed; try again", retry_after=1) from error

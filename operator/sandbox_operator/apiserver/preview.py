@@ -85,8 +85,17 @@ VERB = Verb(
             post,
             accepts=((JSON, KIND),),
             returns=((JSON, KIND),),
+            code=201,
+            refusals=(408, 413, 422),
             needs_running=False,  # the gateway's waiting page tells a visitor that the runner is suspended
         ),
-        Operation("DELETE", "delete", "Void every preview URL and session of the runner.", delete, needs_running=False),
+        Operation(
+            "DELETE",
+            "delete",
+            "Void every preview URL and session of the runner.",
+            delete,
+            returns=((JSON, "Status"),),
+            needs_running=False,
+        ),
     ),
 )

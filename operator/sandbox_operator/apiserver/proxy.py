@@ -12,7 +12,7 @@ from yarl import URL
 from sandbox_operator.apiserver import headers, relay, tunnel
 from sandbox_operator.apiserver.dial import CONNECT_SECONDS
 from sandbox_operator.apiserver.runners import app_port
-from sandbox_operator.apiserver.verb import Call, Operation, Services, Verb
+from sandbox_operator.apiserver.verb import METHOD_ACTIONS, Call, Operation, Services, Verb
 from sandbox_protocol.errors import StatusError
 
 _PORT_HEADER = "X-Sandbox-Port"
@@ -26,7 +26,7 @@ async def forward(call: Call, services: Services) -> web.StreamResponse:
     sent[_PORT_HEADER] = str(app_port(call.runner.port, "spec.port"))
     if tunnel.wants_upgrade(request):
         async with services.long_running.until_shutdown():
-            await tunnel.splice(request, host, services.preview_port, path, sent)
+            await tunnel.splice(request, tunnel.to_app(request, host, services.preview_port, path, sent))
         return relay.Finished(101)
     body, length = await relay.request_body(request)
     sent.update(length)
@@ -50,15 +50,12 @@ async def forward(call: Call, services: Services) -> web.StreamResponse:
         raise StatusError(502, "the connection to the app broke before its answer was complete") from error
 
 
-# As the API server maps methods to RBAC verbs.
-_ACTIONS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-
 VERB = Verb(
     "proxy",
     "Proxy",
     tuple(
         Operation(method, action, f"Pass a {method} to the app.", forward, returns=(("*/*", ""),))
-        for method, action in _ACTIONS.items()
+        for method, action in METHOD_ACTIONS.items()
     ),
     below=True,
 )

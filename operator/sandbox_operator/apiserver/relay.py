@@ -5,7 +5,7 @@ from __future__ import annotations
 import aiohttp
 from aiohttp import web
 
-from sandbox_operator.apiserver import headers
+from sandbox_operator.apiserver import headers, request_id
 from sandbox_protocol.errors import StatusError
 from sandbox_protocol.wire import JSON
 
@@ -51,7 +51,9 @@ async def small_body(request: web.BaseRequest, limit: int) -> bytes:
     async for chunk in request.content.iter_any():
         content += chunk
         if len(content) > limit:
-            raise StatusError(413, f"the request body is longer than {limit} bytes")
+            length = request.content_length
+            sent = f"more than {limit}" if length is None else str(length)
+            raise StatusError(413, f"the body has {sent} bytes; {limit} are allowed: this verb takes a few options, no files")
     return content
 
 
@@ -77,6 +79,9 @@ async def answer(
     kept.update(_ANSWER_HEADERS)
     content_type = upstream.content_type if upstream.content_type in content_types else content_types[0]
     kept["Content-Type"] = content_type if charset is None else f"{content_type}; charset={charset}"
+    if upstream.status in {204, 304}:
+        del kept["Content-Type"]
+        return web.Response(status=upstream.status, headers=kept)
     length = upstream.content_length
     if length is not None and length <= WHOLE_BYTES:
         return web.Response(status=upstream.status, headers=kept, body=await upstream.read())
@@ -86,6 +91,8 @@ async def answer(
 
 
 async def copy(request: web.BaseRequest, response: web.StreamResponse, source: aiohttp.StreamReader) -> None:
+    for name, value in request_id.headers().items():
+        response.headers.setdefault(name, value)  # an app behind the proxy may have an id of its own
     await response.prepare(request)
     async for chunk in source.iter_any():
         await response.write(chunk)

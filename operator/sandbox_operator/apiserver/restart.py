@@ -1,4 +1,4 @@
-"""``restart``: stop the app's whole process tree and start it again."""
+"""``restart``: stop the whole process tree of the app, or of one named process, and start it again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sandbox_operator.apiserver.dial import AgentRequest
 from sandbox_operator.apiserver.verb import Call, Operation, Services, Verb
 from sandbox_protocol.wire import JSON
 
-# One number in braces; the rest is room for a client's kind and apiVersion.
+# A number and a name; the rest is room for a client's kind and apiVersion.
 _BODY_BYTES = 4096
 
 
@@ -28,10 +28,11 @@ VERB = Verb(
         Operation(
             "POST",
             "create",
-            "Restart the app. Its processes have gracePeriodSeconds to end by themselves.",
+            "Restart all processes, or the named one. They have gracePeriodSeconds to end by themselves.",
             post,
             accepts=((JSON, "RestartRequest"),),
             returns=((JSON, "ProcessState"),),
+            refusals=(408, 413),
         ),
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sandbox_operator.apiserver import preview
+from sandbox_operator.apiserver.verb import API_VERSION
 from sandbox_protocol import names
 from sandbox_protocol.wire import MANIFEST_KIND
 
@@ -21,12 +22,13 @@ def _array(items: dict[str, Any], description: str = "") -> dict[str, Any]:
     return {"type": "array", "items": items, **({"description": description} if description else {})}
 
 
-def _object(description: str, properties: dict[str, Any], required: tuple[str, ...] = ()) -> dict[str, Any]:
+def _object(description: str, properties: dict[str, Any], required: tuple[str, ...] = (), example: Any = None) -> dict[str, Any]:
     return {
         "type": "object",
         "description": description,
         "properties": properties,
         **({"required": list(required)} if required else {}),
+        **({"example": example} if example is not None else {}),
     }
 
 
@@ -55,6 +57,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             ),
             "restart": _string("When to restart the app.", enum=["auto", "always", "never"], default="auto"),
         },
+        example={"files": [{"path": "src/main.js", "content": "console.log(1)\n"}], "delete": ["src/old.js"], "mode": "merge"},
     ),
     "SyncResult": _object(
         "What a sync has done, in entries; bytes counts written file content.",
@@ -73,10 +76,10 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         ("revision",),
     ),
     MANIFEST_KIND: _object(
-        "What is in the workspace.",
+        "What is in the workspace; before the first sync, nothing of no revision.",
         {
             **_KIND,
-            "revision": _REVISION,
+            "revision": {**_REVISION, "nullable": True},
             "entries": _array(
                 _object(
                     "A file, folder or link.",
@@ -93,13 +96,38 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         },
         ("entries",),
     ),
+    "SyncUpload": _object(
+        "How far an upload in parts has come.",
+        {
+            "kind": _string(),
+            "offset": _integer("Bytes that have arrived; the next part begins here.", minimum=0),
+            "complete": {"type": "boolean", "description": "Whether it was processed; its last part, repeated, gets the answer."},
+            "expirationTimestamp": _string("When it is forgotten unless more comes.", format="date-time"),
+        },
+        ("offset", "complete", "expirationTimestamp"),
+    ),
+    "SyncState": {
+        "description": "The manifest, or with upload how far that one came.",
+        "oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in (MANIFEST_KIND, "SyncUpload")],
+    },
     "RestartRequest": _object(
         "How to restart.",
-        {"gracePeriodSeconds": _integer("Seconds between asking the processes to end and ending them.", minimum=0)},
+        {
+            "gracePeriodSeconds": {
+                "type": "number",
+                "nullable": True,
+                "minimum": 0,
+                "maximum": 600,
+                "description": "Seconds between asking the processes to end and ending them; the runner's own by default.",
+            },
+            "process": _string("Name of the one process to restart; by default all are.", nullable=True, maxLength=32),
+        },
     ),
     "ProcessState": _object(
-        "The app's process.",
+        "A process: web, or one of spec.processes.",
         {
+            "name": _string(),
+            "port": _integer("Its port, if it has one.", nullable=True),
             "state": _string(),
             "reason": _string(),
             "message": _string(),
@@ -119,9 +147,35 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             **_KIND,
             "revision": {**_REVISION, "nullable": True},
             "process": {"$ref": "#/components/schemas/ProcessState"},
+            "processes": _array({"$ref": "#/components/schemas/ProcessState"}, "All of them, web first; process is web."),
+            "install": _object(
+                "The dependency install that runs before all processes.",
+                {
+                    "state": _string(enum=["None", "Running", "Succeeded", "Failed"]),
+                    "since": _string(format="date-time", nullable=True),
+                    "exitCode": _integer(nullable=True),
+                    "command": _array(_string()),
+                    "message": _string("Why it failed, with its last lines."),
+                },
+            ),
             "listening": _array(_object("A port on which something in the app's container listens.", {"port": _integer()})),
             "usage": _object(
-                "Bytes in use.", {"workspaceBytes": _integer(), "workspaceFreeBytes": _integer(), "memoryBytes": _integer()}
+                "What is in use, of memory and of the volume that holds workspace, HOME and /tmp.",
+                {
+                    "workspaceBytes": _integer("Used; of a shared volume what this runner holds, absent until it was counted."),
+                    "workspaceFreeBytes": _integer(),
+                    "workspaceFiles": _integer("Files and directories, as inodes; absent where the volume does not count them."),
+                    "workspaceFreeFiles": _integer(),
+                    "volumeShared": {
+                        "type": "boolean",
+                        "description": "Whether the volume is part of a larger file system, which bounds nothing.",
+                    },
+                    "memoryBytes": _integer(nullable=True),
+                },
+            ),
+            "isolation": _object(
+                "What isolates the two containers, as measured in them; fields as in status.isolation of a SandboxRunner.",
+                {"agent": {"type": "object"}, "app": {"type": "object", "nullable": True}},
             ),
             "conditions": _array(
                 _object(
@@ -139,7 +193,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "spec": _object(
                 "What is wanted.",
                 {
-                    "port": _integer("Port of the app; the runner's own port by default.", minimum=1, maximum=65535),
+                    "port": _integer("Port of the app; the runner's own by default.", nullable=True, minimum=1, maximum=65535),
                     "expirationSeconds": _integer(
                         "Life of the URL and of the session it opens.",
                         minimum=preview.MIN_SECONDS,
@@ -148,22 +202,43 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                     ),
                 },
             ),
-            "status": _object(
-                "The signed URL; whoever has it sees the preview until it ends.",
-                {"url": _string(), "expirationTimestamp": _string(format="date-time")},
-            ),
+            "status": {
+                **_object(
+                    "The signed URL; whoever has it sees the preview until it ends. Not read in a request.",
+                    {"url": _string(), "expirationTimestamp": _string(format="date-time")},
+                ),
+                "readOnly": True,
+            },
         },
+        example={"kind": preview.KIND, "apiVersion": API_VERSION, "spec": {"expirationSeconds": 600}},
     ),
     "Status": _object(
         "metav1.Status: why a request failed, and what to do about it.",
         {
             **_KIND,
-            "status": _string(),
-            "message": _string(),
-            "reason": _string(),
-            "code": _integer(),
-            "details": {"type": "object"},
+            "metadata": {"type": "object"},
+            "status": _string(enum=["Failure", "Success"]),
+            "message": _string("For people; ends with the next step where one can act."),
+            "reason": _string("For programs, in CamelCase."),
+            "code": _integer("The HTTP code.", minimum=100, maximum=599),
+            "details": _object(
+                "What exactly is meant.",
+                {
+                    "name": _string(),
+                    "group": _string(),
+                    "kind": _string(),
+                    "uid": _string(),
+                    "causes": _array(
+                        _object(
+                            "One of the reasons.",
+                            {"field": _string("Field, parameter or path."), "reason": _string(), "message": _string()},
+                        )
+                    ),
+                    "retryAfterSeconds": _integer("After which to try again.", minimum=0),
+                },
+            ),
         },
+        ("kind", "apiVersion", "status"),
     ),
     names.KIND: _object(f"Served by {names.GROUP}; here only its subresources are.", {**_KIND, "metadata": {"type": "object"}}),
 }

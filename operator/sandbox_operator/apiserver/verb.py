@@ -13,13 +13,18 @@ from multidict import MultiMapping
 from sandbox_operator.apiserver.authn import User
 from sandbox_operator.apiserver.dial import Dialer
 from sandbox_operator.apiserver.lifetime import LongRunning
+from sandbox_operator.apiserver.pods import RunnerPods
 from sandbox_operator.apiserver.runners import Runner
+from sandbox_operator.apiserver.sessions import Sessions
 from sandbox_operator.apiserver.target import Target
 from sandbox_protocol import names
 from sandbox_protocol.errors import Cause, StatusError
 from sandbox_protocol.wire import JSON
 
 API_VERSION = f"{names.SUBRESOURCE_GROUP}/{names.VERSION}"
+
+# As the API server maps methods to RBAC verbs, before it asks us.
+METHOD_ACTIONS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 # What client-go adds on its own; it concerns the API server, which has already acted on it.
 _CLIENT_PARAMETERS = frozenset({"timeout", "pretty", "fieldManager", "fieldValidation"})
@@ -42,6 +47,8 @@ class Services:
     apps: aiohttp.ClientSession
     previews: PreviewIssuer
     long_running: LongRunning
+    sessions: Sessions
+    pods: RunnerPods
     preview_port: int = names.PREVIEW_PORT
 
 
@@ -65,18 +72,32 @@ Handler = Callable[[Call, Services], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter; ``schema`` is OpenAPI's, and is checked by whoever acts on the value."""
+    """A parameter of the query, or a header; ``schema`` is OpenAPI's, and is checked by whoever acts on the value, as is that it
+    is there if ``required``."""
 
     name: str
     description: str
     schema: dict[str, Any]
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A successful answer beside the usual one: its code, when it comes, its content as in ``Operation.returns``, its headers."""
+
+    code: int
+    description: str
+    content: Sequence[tuple[str, str]] = ()
+    headers: Sequence[Parameter] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A method of a verb. ``action`` is the RBAC verb that must be allowed; ``accepts`` and ``returns`` map a media type to the
     name of a schema in :mod:`sandbox_operator.apiserver.schemas`, or to "" for bytes. With ``needs_running`` a suspended
-    runner is answered 409."""
+    runner is answered 409. What callers are told besides: request ``headers``, the ``code`` and ``answer_headers`` of success,
+    ``answers`` that are successful too, and ``refusals``, the codes of errors beyond those that every verb has
+    (:data:`sandbox_operator.apiserver.openapi.REFUSALS` has their words)."""
 
     method: str
     action: str
@@ -86,6 +107,11 @@ class Operation:
     accepts: Sequence[tuple[str, str]] = ()
     returns: Sequence[tuple[str, str]] = ((JSON, ""),)
     needs_running: bool = True
+    headers: Sequence[Parameter] = ()
+    code: int = 200
+    answer_headers: Sequence[Parameter] = ()
+    answers: Sequence[Answer] = ()
+    refusals: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +131,12 @@ class Verb:
             if operation.method == method:
                 return operation
         allowed = ", ".join(sorted(operation.method for operation in self.operations))
-        raise StatusError(405, f'"{self.name}" does not serve {method}, only {allowed}')
+        raise StatusError(405, f'"{self.name}" does not serve {method[:16]}, only {allowed}', headers={"Allow": allowed})
 
     @property
     def actions(self) -> list[str]:
-        return sorted({operation.action for operation in self.operations})
+        """RBAC verbs that its callers need: ours, and the one by which the API server judges the method."""
+        return sorted({action for each in self.operations for action in (each.action, METHOD_ACTIONS[each.method])})
 
 
 def known_parameters(query: MultiMapping[str], parameters: Sequence[Parameter]) -> list[tuple[str, str]]:

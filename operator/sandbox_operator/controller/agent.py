@@ -6,6 +6,7 @@ import base64
 import re
 import ssl
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,11 +15,13 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from sandbox_operator.controller import disk
 from sandbox_operator.controller.clock import parse_time
+from sandbox_operator.controller.isolation import UNKNOWN, Isolation
 from sandbox_operator.controller.pods import Why
 from sandbox_operator.kube import errors
 from sandbox_operator.kube.target import RuntimeTarget
-from sandbox_protocol import names
+from sandbox_protocol import measurement, names
 from sandbox_protocol.refs import Refs
 
 # A status is a few kilobytes; more is not read.
@@ -30,6 +33,27 @@ _REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 _REVISION = re.compile(r"[0-9]{1,18}-[0-9a-f]{16}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,4096}")
 _MESSAGE_CHARACTERS = 500
+_LINE_CHARACTERS = 200
+# web and eight more (CRD).
+_PROCESSES = 9
+_PROCESS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessView:
+    """One process in a line of the status."""
+
+    name: str
+    state: str
+    ready: bool
+    port: int | None
+    restarts: int
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        port = {} if self.port is None else {"port": self.port}
+        shown = {"name": self.name, "state": self.state, "ready": self.ready, "restarts": self.restarts, "message": self.message}
+        return {**shown, **port}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +62,10 @@ class AgentStatus:
 
     app: Why | None
     revision: str
+    processes: tuple[ProcessView, ...]
     last_activity: datetime | None
+    isolation: Isolation = UNKNOWN
+    disk: disk.Disk | None = None
 
 
 class Agents:
@@ -81,7 +108,8 @@ class Agents:
             token = base64.b64decode(data[names.SECRET_TOKEN]).decode("ascii")
             if not _TOKEN.fullmatch(token):
                 raise ValueError("the token cannot be sent in a header")
-            tls = ssl.create_default_context(cadata=base64.b64decode(data[names.SECRET_TLS_CERT]).decode("ascii"))
+            certificates = [data[key] for key in (names.SECRET_TLS_CERT, names.SECRET_PREVIOUS_CERT) if key in data]
+            tls = ssl.create_default_context(cadata="\n".join(base64.b64decode(pem).decode("ascii") for pem in certificates))
             self._known[refs.uid] = token, tls
             while len(self._known) > _KEPT:
                 self._known.popitem(last=False)
@@ -106,8 +134,37 @@ def parse(answer: Any, now: datetime) -> AgentStatus:
     return AgentStatus(
         app=None if app.get("status") == "True" else _why(app),
         revision=revision if isinstance(revision, str) and _REVISION.fullmatch(revision) else "",
+        processes=tuple(_processes(answer.get("processes"))),
         last_activity=None if activity is None else min(activity, now),
+        isolation=_isolation(answer.get("isolation")),
+        disk=disk.parse(answer.get("usage")),
     )
+
+
+def _isolation(said: Any) -> Isolation:
+    said = said if isinstance(said, dict) else {}
+    return Isolation(measurement.checked(said.get("agent")), measurement.checked(said.get("app")))
+
+
+def _processes(said: Any) -> Iterator[ProcessView]:
+    """Each name once, as the API server wants it of this list."""
+    seen: set[str] = set()
+    for entry in said[:_PROCESSES] if isinstance(said, list) else ():
+        name, state, port = (entry.get(field) for field in ("name", "state", "port")) if isinstance(entry, dict) else (None,) * 3
+        if not (isinstance(name, str) and _PROCESS_NAME.fullmatch(name) and name not in seen):
+            continue
+        if not (isinstance(state, str) and _REASON.fullmatch(state)):
+            continue
+        seen.add(name)
+        message, restarts = entry.get("message"), entry.get("restarts")
+        yield ProcessView(
+            name=name,
+            state=state,
+            ready=entry.get("ready") is True,
+            port=port if type(port) is int and 0 < port < 65536 else None,
+            restarts=restarts if type(restarts) is int and 0 <= restarts < 1 << 31 else 0,
+            message=message.partition("\n")[0][:_LINE_CHARACTERS] if isinstance(message, str) else "",
+        )
 
 
 def _why(condition: dict[str, Any]) -> Why:

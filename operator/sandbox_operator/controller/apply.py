@@ -67,7 +67,7 @@ class Applier:
         existing = {key: await self._existing(resource, key, ledger) for key, resource in placed.items()}
         _refuse_foreign(existing, refs)
         repaired: list[ObjectKey] = []
-        for wave in waves(bodies):
+        for wave in waves(bodies, [key for key, live in existing.items() if live is not None]):
             stale = [body for body in wave if self._is_stale(body, existing[key_of(body)], ledger)]
             repaired += [key_of(body) for body in stale if _drifted(body, ledger)]
             await _together([self._write(body, placed[key_of(body)], existing[key_of(body)], ledger) for body in stale])

@@ -1,7 +1,8 @@
 """Conditions of a SandboxRunner, from what was observed. Pure: one table of facts in, one list of conditions out.
 
 ``Ready`` mirrors the first of Suspended, Provisioned, NetworkReady and AgentReady that stands in the way: those four say that the
-verbs are served. AppReady is apart: a fresh runner is Ready and waits for its first sync.
+verbs are served. AppReady is apart: a fresh runner is Ready and waits for its first sync. So are Isolated and DiskPressure, which
+were measured.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from sandbox_operator.controller import disk
+from sandbox_operator.controller.isolation import UNKNOWN, Isolation, verdict
 from sandbox_operator.controller.pods import PodFacts, Why
 
 Object = dict[str, Any]
@@ -30,6 +33,11 @@ class Facts:
     no_pod: Why
     """Why there is no pod, when there is none."""
     app: Why | None = None
+    isolation: Isolation = UNKNOWN
+    """As the pod's own parts measured it."""
+    disk: disk.Disk | None = None
+    disk_size: int | None = None
+    """Bytes that the volume should have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,15 @@ def conditions(facts: Facts) -> list[Condition]:
         ready = Condition("Ready", "False", obstacle.reason, obstacle.message)
     else:
         ready = Condition("Ready", "True", "Ready", "The runner takes syncs and serves logs, restarts and previews.")
-    return [ready, provisioned, *parts, _condition("AppReady", app, Why("Ready", "The app answers on its port.")), suspended]
+    return [
+        ready,
+        provisioned,
+        *parts,
+        _condition("AppReady", app, Why("Ready", "The app answers on its port.")),
+        _isolated(facts),
+        _disk_pressure(facts),
+        suspended,
+    ]
 
 
 def _app(pod: PodFacts, told: Why | None) -> Why | None:
@@ -69,6 +85,18 @@ def _app(pod: PodFacts, told: Why | None) -> Why | None:
     if pod.app is None or pod.agent is not None or told is None or pod.app.reason != "NotReady":
         return pod.app
     return told
+
+
+def _isolated(facts: Facts) -> Condition:
+    if facts.suspended is not None or facts.pod is None or facts.pod.agent is not None:
+        return Condition("Isolated", "Unknown", "NotMeasured", "Nothing runs that could be measured.")
+    return Condition("Isolated", *verdict(facts.isolation))
+
+
+def _disk_pressure(facts: Facts) -> Condition:
+    if facts.pod is None or facts.pod.agent is not None:
+        return Condition("DiskPressure", "Unknown", "NotMeasured", "Nothing runs that could measure.")
+    return Condition("DiskPressure", *disk.verdict(facts.disk, facts.disk_size))
 
 
 def _suspended(facts: Facts) -> Condition:

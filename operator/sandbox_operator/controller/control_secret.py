@@ -29,6 +29,7 @@ RENEW_BEFORE = timedelta(days=120)
 # Clocks of nodes differ; a certificate that is not valid yet is as useless as one that has expired.
 _BACKDATED = timedelta(minutes=10)
 _TOKEN_BYTES = 32
+_PREVIOUS = {names.SECRET_TOKEN: names.SECRET_PREVIOUS_TOKEN, names.SECRET_TLS_CERT: names.SECRET_PREVIOUS_CERT}
 
 
 def body(refs: Refs, data: Mapping[str, str]) -> Object:
@@ -42,8 +43,8 @@ def body(refs: Refs, data: Mapping[str, str]) -> Object:
     }
 
 
-def fresh(refs: Refs, now: datetime) -> dict[str, str]:
-    """A new token and a new certificate for ``refs.control_host``."""
+def fresh(refs: Refs, now: datetime, before: Mapping[str, str] | None = None) -> dict[str, str]:
+    """A new token and a new certificate for ``refs.control_host``; what it replaces in ``before`` stays known until `settled`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sandbox-agent")])
     certificate = (
@@ -67,7 +68,17 @@ def fresh(refs: Refs, now: datetime) -> dict[str, str]:
         names.SECRET_TLS_CERT: certificate.public_bytes(serialization.Encoding.PEM),
         names.SECRET_TLS_KEY: private,
     }
-    return {name: base64.b64encode(value).decode() for name, value in values.items()}
+    made = {name: base64.b64encode(value).decode() for name, value in values.items()}
+    return made if before is None else {**made, **{new: before[old] for old, new in _PREVIOUS.items() if old in before}}
+
+
+def settled(data: Mapping[str, str]) -> dict[str, str]:
+    """``data`` without what a rotation replaced."""
+    return {name: value for name, value in data.items() if name not in _PREVIOUS.values()}
+
+
+def is_settled(data: Mapping[str, str]) -> bool:
+    return not data.keys() & set(_PREVIOUS.values())
 
 
 def is_usable(data: Mapping[str, str], refs: Refs, now: datetime) -> bool:

@@ -12,6 +12,7 @@ import kopf
 from sandbox_operator.controller import watching
 from sandbox_operator.controller.agent import Agents
 from sandbox_operator.controller.apply import Applier
+from sandbox_operator.controller.census import Census
 from sandbox_operator.controller.children import Children
 from sandbox_operator.controller.deletion import Deleter
 from sandbox_operator.controller.env_secret import EnvReader
@@ -19,8 +20,10 @@ from sandbox_operator.controller.events import Recorder
 from sandbox_operator.controller.health import Counters
 from sandbox_operator.controller.objects import Object
 from sandbox_operator.controller.prepare import Preparer, Surroundings
+from sandbox_operator.controller.provenance import Provenance
 from sandbox_operator.controller.queue import KeyQueue
 from sandbox_operator.controller.reconcile import Key, Parts, Reconciler
+from sandbox_operator.controller.registry import Registry
 from sandbox_operator.controller.reporting import Reporter
 from sandbox_operator.controller.templates import Templates
 from sandbox_operator.controller.upkeep import Upkeep
@@ -46,6 +49,7 @@ class Leader:
     def __init__(self, kube: Kube, settings: Settings, counters: Counters, stop: asyncio.Event) -> None:
         self._stop = stop
         self.queue: KeyQueue[Key] = KeyQueue()
+        self._census = Census()
         self.runners = Store(self._runner_changed)
         self._kube = kube
         self._settings = settings
@@ -58,7 +62,11 @@ class Leader:
 
     async def run(self) -> None:
         """Until cancelled, or until a part breaks: then the process ends and starts with fresh copies."""
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session, asyncio.TaskGroup() as group:
+        async with (
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+            Registry() as registry,
+            asyncio.TaskGroup() as group,
+        ):
             listed = asyncio.Event(), asyncio.Event()
             group.create_task(watching.relist(self._kube, resources.RUNNERS, self.runners, listed[0]))
             group.create_task(watching.relist(self._kube, resources.TEMPLATES, self._templates_store, listed[1]))
@@ -69,13 +77,13 @@ class Leader:
             reporter = Reporter(self._kube, self.runners, self._templates_store, Recorder(self._kube, self._settings.identity))
             group.create_task(self._report_templates(reporter))
             await asyncio.gather(self._children.synced(), *(event.wait() for event in listed))
-            self._reconciler = await self._assemble(session, reporter)
+            self._reconciler = await self._assemble(session, registry, reporter)
             self._counters.synced = True
             _LOG.info("read %d runners; working", len(self.runners))
             for _ in range(WORKERS):
                 group.create_task(self._work(self._reconciler))
 
-    async def _assemble(self, session: aiohttp.ClientSession, reporter: Reporter) -> Reconciler:
+    async def _assemble(self, session: aiohttp.ClientSession, registry: Registry, reporter: Reporter) -> Reconciler:
         target = OwnCluster(self._kube)
         discovery = Discovery(self._kube)
         surroundings = Surroundings(
@@ -87,10 +95,17 @@ class Leader:
         parts = Parts(
             kube=self._kube,
             runners=self.runners,
+            census=self._census,
             children=self._children,
             discovery=discovery,
             templates=self._templates,
-            preparer=Preparer(target, self._children, EnvReader(self._kube, self._settings.namespace), surroundings),
+            preparer=Preparer(
+                target,
+                self._children,
+                EnvReader(self._kube, self._settings.namespace),
+                surroundings,
+                Provenance(self._kube, self._settings.namespace, registry),
+            ),
             applier=Applier(self._kube, self._children, discovery),
             deleter=Deleter(self._kube, self._children),
             agents=Agents(target, session),
@@ -153,6 +168,7 @@ class Leader:
     def _runner_changed(self, old: Object | None, new: Object | None) -> None:
         if old is not None and (new is None or new["metadata"]["uid"] != old["metadata"]["uid"]) and self._reconciler is not None:
             self._reconciler.forget(old["metadata"]["uid"])
+        self._census.see(old, new)
         live = new or old
         assert live is not None
         self.queue.add((live["metadata"]["namespace"], live["metadata"]["name"]))

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from collections.abc import Coroutine
 from typing import Any
 
@@ -17,6 +16,7 @@ from sandbox_operator.errors import OperatorError
 from sandbox_operator.kube import config
 from sandbox_operator.kube.client import Kube
 from sandbox_operator.kube.lease import Lease
+from sandbox_protocol import json_log
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,9 +25,7 @@ LEASE = "sandbox-controller"
 
 def main() -> int:
     """Exit status: 0 after a signal, 1 when the Lease was lost or anything broke; Kubernetes then starts us again."""
-    logging.basicConfig(
-        level=os.environ.get("LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    json_log.configure(os.environ.get("LOG_LEVEL", "INFO"))
     # kopf logs every event that it passes on
     logging.getLogger("kopf").setLevel(logging.WARNING)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,14 @@ def stamped(body: Object, refs: Refs) -> Object:
     return {**without_null(body), "metadata": {**without_null(metadata), "labels": labels}}
 
 
+def with_images(body: Object, images: Iterable[str]) -> Object:
+    """A runtime namespace that says which images its pods may run; any other object as it is."""
+    if body["kind"] != "Namespace" or body["apiVersion"] != "v1":
+        return body
+    annotations = {**(body["metadata"].get("annotations") or {}), names.ANNOTATION_IMAGES: " ".join(sorted(set(images)))}
+    return {**body, "metadata": {**body["metadata"], "annotations": annotations}}
+
+
 def without_null(value: Any) -> Any:
     """Null means absent in the API; leaving it out keeps a field from being owned for nothing."""
     if isinstance(value, dict):
@@ -63,8 +71,9 @@ def without_null(value: Any) -> Any:
     return value
 
 
-def waves(bodies: Iterable[Object]) -> list[list[Object]]:
-    """Groups to be applied one after the other, each at once. Two of the same name are a fault of the template."""
+def waves(bodies: Iterable[Object], present: Container[ObjectKey] = ()) -> list[list[Object]]:
+    """Groups to be applied one after the other, each at once; ``present`` are there already. Two of the same name are a fault of
+    the template."""
     groups: dict[int, list[Object]] = {}
     seen: set[ObjectKey] = set()
     for body in bodies:
@@ -72,7 +81,9 @@ def waves(bodies: Iterable[Object]) -> list[list[Object]]:
         if key in seen:
             raise TemplateInvalid(f"{key} is made twice")
         seen.add(key)
-        groups.setdefault(_WAVES.get(body["kind"], _WAVE), []).append(body)
+        # a quota that has been counted comes first: it is raised before the volume that grows
+        raised = body["kind"] == "ResourceQuota" and key in present
+        groups.setdefault(0 if raised else _WAVES.get(body["kind"], _WAVE), []).append(body)
     return [groups[number] for number in sorted(groups)]
 
 

@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 from sandbox_operator.controller import clock, pods
 from sandbox_operator.controller.agent import Agents, AgentStatus
 from sandbox_operator.controller.apply import Applier, Ledger
+from sandbox_operator.controller.census import Census
 from sandbox_operator.controller.children import Children
 from sandbox_operator.controller.conditions import Facts, conditions
 from sandbox_operator.controller.deletion import LOOK_SECONDS, Deleter, Ending
+from sandbox_operator.controller.isolation import UNKNOWN
 from sandbox_operator.controller.objects import Object
 from sandbox_operator.controller.pods import PodFacts, Why
 from sandbox_operator.controller.prepare import Held, Preparer, Wanted
@@ -27,6 +29,7 @@ from sandbox_operator.kube.client import DeleteOptions, Kube
 from sandbox_operator.kube.discovery import Discovery
 from sandbox_operator.kube.store import Store
 from sandbox_operator.model.effective import effective
+from sandbox_operator.model.quantity import parse_quantity
 from sandbox_operator.model.record import MalformedError, read
 from sandbox_operator.model.runner import RunnerSpec
 from sandbox_protocol import names
@@ -65,9 +68,12 @@ class Made:
     problem: Why | None = None
     suspended: Why | None = None
     idle_timeout: str | None = None
+    disk_size: int | None = None
     again: float = RESYNC_SECONDS
     error: Exception | None = None
     deleted: bool = False
+    halted: bool = False
+    """No pod is wanted, because of the problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,7 @@ class Parts:
 
     kube: Kube
     runners: Store
+    census: Census
     children: Children
     discovery: Discovery
     templates: Templates
@@ -141,16 +148,21 @@ class Reconciler:
                 made.deleted = True
                 return made
             template = self._parts.templates.get(spec.template_ref.name)
+            self._parts.census.check(runner, template.spec.bounds.runners, spec.template_ref.name)
             wished = effective(spec, template.spec, "Suspended" if due.suspended is not None else "Running")
-            made.idle_timeout = wished.idle_timeout
+            made.idle_timeout, made.disk_size = wished.idle_timeout, int(parse_quantity(wished.storage.size or 0))
             wanted = await self._parts.preparer.objects(runner, wished, template, memory.held)
             outcome = await self._parts.applier.apply(wanted.bodies, refs, memory.ledger)
             await self._parts.reporter.repaired(runner, outcome.repaired)
+            if wanted.refused is not None:
+                made.halted = True
+                raise wanted.refused
             made.problem = await self._awaited(template, wanted)
             if made.problem is not None:
                 made.again = _AWAITED_SECONDS
         except Rejected as error:
             made.problem = Why(error.reason, error.message)
+            made.again = min(made.again, error.again)
         except RetryLater as error:
             made.problem, made.again = Why("Waiting", error.message), error.seconds
         except errors.ApiError as error:
@@ -181,7 +193,7 @@ class Reconciler:
     def _report(self, runner: Object, refs: Refs, made: Made, pod: PodFacts | None, agent: AgentStatus | None) -> Report:
         deployment = self._parts.children.named(resources.DEPLOYMENTS, refs.namespace, names.DEPLOYMENT)
         absent = pods.no_pod(deployment)
-        if made.problem is not None and deployment is None:
+        if made.problem is not None and (deployment is None or made.halted):
             absent = Why(made.problem.reason, "There is no pod: the runtime is not provisioned.")
         if pod is not None and pod.ending and made.suspended is None:
             pod, absent = None, Why("Starting", "The pod before this one is ending.")
@@ -192,6 +204,9 @@ class Reconciler:
             pod=pod,
             no_pod=absent,
             app=agent.app if agent is not None else None,
+            isolation=agent.isolation if agent is not None else UNKNOWN,
+            disk=agent.disk if agent is not None else None,
+            disk_size=made.disk_size,
         )
         port = (runner.get("spec") or {}).get("port", 3000)
         return Report(
@@ -199,6 +214,8 @@ class Reconciler:
             self._parts.preview_host(refs, port),
             image=pod.image if pod is not None else "",
             revision=agent.revision if agent is not None else "",
+            processes=[one.to_json() for one in agent.processes] if agent is not None and pod is not None else (),
+            isolation=agent.isolation.to_json() if agent is not None and pod is not None else None,
         )
 
     def _ask(self, key: Key, refs: Refs, memory: Memory, pod: PodFacts | None) -> float:

@@ -21,6 +21,9 @@ class Report:
     preview_host: str
     image: str = ""
     revision: str = ""
+    processes: Sequence[Object] = ()
+    """Of a pod that is there, as ``isolation``; what is not known any more is not shown."""
+    isolation: Object | None = None
 
 
 def status(runner: Object, report: Report, now: str) -> Object:
@@ -43,6 +46,10 @@ def status(runner: Object, report: Report, now: str) -> Object:
         made["image"] = image
     if revision := report.revision or (present.get("workspace") or {}).get("revision", ""):
         made["workspace"] = {"revision": revision}
+    if report.processes:
+        made["processes"] = list(report.processes)
+    if report.isolation:
+        made["isolation"] = report.isolation
     return made
 
 

@@ -8,15 +8,19 @@ from sandbox_operator.controller.conditions import Condition
 from sandbox_operator.controller.objects import Object
 from sandbox_operator.errors import Rejected, TemplateInvalid
 from sandbox_operator.kube.store import Store
+from sandbox_operator.model import images
 from sandbox_operator.model.record import MalformedError, read
+from sandbox_operator.model.signatures import SignatureError, Trust, trust
 from sandbox_operator.model.template import TemplateSpec
 from sandbox_operator.render.graph import Graph, compile_template
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
+    name: str
     spec: TemplateSpec
     graph: Graph
+    trusted: Trust
 
 
 class Templates:
@@ -55,8 +59,12 @@ class Templates:
 def _compile(live: Object) -> Template | TemplateInvalid:
     try:
         spec = read(TemplateSpec, live.get("spec"))
-        return Template(spec, compile_template(spec.resources))
+        if faults := "; ".join(images.template_faults(spec)):
+            raise TemplateInvalid(faults)
+        return Template(live["metadata"]["name"], spec, compile_template(spec.resources), trust(spec.bounds.signatures))
     except MalformedError as error:
         return TemplateInvalid(str(error))
+    except SignatureError as error:
+        return TemplateInvalid(f"SandboxTemplate {live['metadata']['name']}: {error}")
     except TemplateInvalid as error:
         return TemplateInvalid(f"SandboxTemplate {live['metadata']['name']}: {error.message}")

@@ -6,6 +6,8 @@ told apart by text. All methods raise :mod:`sandbox_operator.kube.errors`, or wh
 
 from __future__ import annotations
 
+import asyncio
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -211,6 +213,32 @@ class Kube:
     async def raw(self, method: str, path: str, body: Object | None = None) -> Object:
         """Any request with a JSON answer: reviews, discovery. ``path`` is already encoded, see :meth:`Resource.path`."""
         return await self._json(_Request(method, path, body))
+
+    async def open_connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """For one HTTP/1.1 request that its caller writes: an upgrade. OSError when the server cannot be reached."""
+        url, tls = URL(self._config.server), self._config.tls
+        if tls is None:
+            return await asyncio.open_connection(url.host, url.port)
+        # TLS by asyncio's own protocol, whatever the loop: uvloop's forgets what a paused reader has not read yet when the other
+        # side closes (up to 256 KiB, the end of a command's output)
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        ready = loop.create_future()
+        layer = SSLProtocol(loop, protocol, tls, ready, False, self._config.server_name or url.host)
+        raw, _ = await loop.create_connection(lambda: layer, str(url.host), int(url.port or 443))
+        try:
+            await ready
+        except BaseException:
+            raw.close()
+            raise
+        return reader, asyncio.StreamWriter(layer._app_transport, protocol, reader, loop)
+
+    def address(self, path: str) -> tuple[str, dict[str, str]]:
+        """What such a request begins with: the path of ``path`` at this server, and the headers Host and Authorization."""
+        url, token = URL(self._config.server), self._config.token.current()
+        headers = {"Host": url.authority, "User-Agent": FIELD_MANAGER} | ({"Authorization": f"Bearer {token}"} if token else {})
+        return url.raw_path.rstrip("/") + path, headers
 
     async def _json(self, request: _Request) -> Object:
         async with self._send(request) as response:

@@ -5,17 +5,21 @@ The bounds are checked here, not in the CRD, because they belong to another obje
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sandbox_operator.errors import SpecInvalid
+from sandbox_operator.model import images
 from sandbox_operator.model.parts import EnvVar, FixedEnvVar, Quantity, Resources, Storage
 from sandbox_operator.model.quantity import parse_quantity
-from sandbox_operator.model.runner import OperatingMode, RunnerSpec
+from sandbox_operator.model.runner import OperatingMode, ProcessSpec, RunnerSpec
 from sandbox_operator.model.template import Bounds, TemplateSpec
 
 WORKSPACE = "/workspace"
 """Where the workspace is mounted in the app container; every working directory lies in it."""
+APP_BYTES = 100_000
+"""Of all that says what runs. It travels in one environment variable, and Linux takes no string over 128 KiB to a new program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +30,45 @@ class EffectiveSpec:
     command: tuple[str, ...]
     working_dir: str
     port: int
+    processes: tuple[ProcessSpec, ...]
+    restart_on: tuple[str, ...]
     env: tuple[EnvVar, ...]
     resources: Resources
     storage: Storage
     operating_mode: OperatingMode
     idle_timeout: str | None
 
+    def app_json(self) -> str:
+        """SANDBOX_APP of the agent (docs/architecture.md)."""
+        processes = [
+            {
+                "name": process.name,
+                "command": list(process.command),
+                "port": process.port,
+                "env": {variable.name: variable.value for variable in process.env},
+            }
+            for process in self.processes
+        ]
+        app = {
+            "command": list(self.command) or None,
+            "port": self.port,
+            "workingDir": self.working_dir,
+            **({"processes": processes} if processes else {}),
+            **({"restartOn": list(self.restart_on)} if self.restart_on else {}),
+        }
+        return json.dumps(app, ensure_ascii=False)
+
 
 def effective(spec: RunnerSpec, template: TemplateSpec, operating_mode: OperatingMode | None = None) -> EffectiveSpec:
     """``operating_mode`` overrides the wish (a shutdown time that has come). Raises SpecInvalid with all broken bounds."""
     defaults = template.defaults
     made = EffectiveSpec(
-        image=spec.image or defaults.image,
+        image=images.canonical(spec.image or defaults.image),
         command=spec.command or defaults.command,
         working_dir=spec.working_dir or defaults.working_dir,
         port=spec.port,
+        processes=spec.processes,
+        restart_on=spec.restart_on,
         env=_env(defaults.env, spec.env),
         resources=Resources(
             requests=_requests({**defaults.resources.requests, **spec.resources.requests}, spec.resources.limits),
@@ -86,26 +114,12 @@ def _broken(made: EffectiveSpec, spec: RunnerSpec, template: TemplateSpec) -> It
         yield "spec.runtimeClusterRef: only the operator's own cluster runs sandboxes; remove the field"
     if made.working_dir != WORKSPACE and not made.working_dir.startswith(f"{WORKSPACE}/"):
         yield f"spec.workingDir: {made.working_dir} is not in {WORKSPACE}"
-    if not image_allowed(made.image, template):
-        allowed = ", ".join(bounds.images) or "only its default image"
-        yield f"spec.image: {made.image} is not allowed by template {spec.template_ref.name} ({allowed})"
-    if bounds.require_digest and "@sha256:" not in made.image:
-        yield f"spec.image: {made.image} has no digest, and template {spec.template_ref.name} requires one (…@sha256:…)"
+    image = spec.image or template.defaults.image
+    yield from (f"spec.image: {fault}" for fault in images.faults(image, template, spec.template_ref.name))
+    if (size := len(made.app_json().encode())) > APP_BYTES:
+        yield f"spec.command, spec.processes and spec.restartOn have {size} bytes together; {APP_BYTES} are allowed"
     yield from _resources_broken(made.resources, bounds)
     yield from _exceeds("spec.storage.size", made.storage.size, bounds.storage.max)
-
-
-def image_allowed(image: str, template: TemplateSpec) -> bool:
-    """The default image, a repository of the bounds with any tag or digest, or anything below a prefix that ends with ``*``."""
-    if image == template.defaults.image:
-        return True
-    repository = image.partition("@")[0]
-    head, _, tail = repository.rpartition("/")
-    repository = f"{head}/{tail.partition(':')[0]}" if head else tail.partition(":")[0]
-    return any(
-        repository.startswith(pattern[:-1]) if pattern.endswith("*") else repository == pattern
-        for pattern in template.bounds.images
-    )
 
 
 def _resources_broken(resources: Resources, bounds: Bounds) -> Iterator[str]:

@@ -32,7 +32,7 @@ class EnvVar(Record, frozen=True, kw_only=True):
 
 
 class FixedEnvVar(Record, frozen=True, kw_only=True):
-    """A template is seen by every namespace, so its variables have values only."""
+    """Values only: a template is seen by every namespace, and what a process is given passes through its agent."""
 
     name: str
     value: str = ""

@@ -6,7 +6,7 @@ and the right itself is asked of the cluster while the session lasts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jwt
@@ -29,7 +29,8 @@ class TokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """``host`` is the public host without port; ``issued`` and ``expires`` are Unix seconds."""
+    """``host`` is the public host without port; ``issued`` and ``expires`` are Unix seconds; ``kid`` names
+    the key that proved it."""
 
     host: str
     user: str
@@ -41,6 +42,7 @@ class Claims:
     jti: str
     issued: int
     expires: int
+    kid: str = ""
 
 
 def sign(ring: Ring, claims: Claims) -> str:
@@ -65,6 +67,8 @@ def verify(ring: Ring, token: str, host: str, now: float) -> Claims:
     """The claims of a token for ``host`` (without port), or TokenError. ``ring`` may be the public one."""
     if len(token) > MAX_BYTES:
         raise TokenError("too long")
+    if not token.isascii():
+        raise TokenError("not ASCII")
     try:
         kid = jwt.get_unverified_header(token).get("kid")
         key = next((key for key in ring["keys"] if key["kid"] == kid), None)
@@ -80,7 +84,7 @@ def verify(ring: Ring, token: str, host: str, now: float) -> Claims:
         )
     except jwt.InvalidTokenError as error:
         raise TokenError(type(error).__name__) from error
-    claims = _claims(payload)
+    claims = replace(_claims(payload), kid=key["kid"])
     if now >= claims.expires:
         raise TokenError("expired")
     if claims.issued > now + LEEWAY_SECONDS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sandbox_operator.model.parts import EnvVar, Lifecycle, Resources, Storage
+from sandbox_operator.model.parts import EnvVar, FixedEnvVar, Lifecycle, Resources, Storage
 from sandbox_operator.model.record import Record
 from sandbox_protocol.names import DEFAULT_TEMPLATE
 
@@ -17,6 +17,15 @@ class NameRef(Record, frozen=True, kw_only=True):
     name: str
 
 
+class ProcessSpec(Record, frozen=True, kw_only=True):
+    """A process beside ``web``, which ``command`` and ``port`` of the spec itself are."""
+
+    name: str
+    command: tuple[str, ...]
+    port: int | None = None
+    env: tuple[FixedEnvVar, ...] = ()
+
+
 OperatingMode = Literal["Running", "Suspended"]
 
 
@@ -27,6 +36,8 @@ class RunnerSpec(Record, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
     working_dir: str | None = None
     port: int = 3000
+    processes: tuple[ProcessSpec, ...] = ()
+    restart_on: tuple[str, ...] = ()
     env: tuple[EnvVar, ...] = ()
     resources: Resources = Resources()
     storage: Storage = Storage()

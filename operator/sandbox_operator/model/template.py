@@ -32,11 +32,29 @@ class StorageBounds(Record, frozen=True, kw_only=True):
     max: str | None = None
 
 
+class SignatureKey(Record, frozen=True, kw_only=True):
+    name: str
+    public_key: str
+
+
+class SignatureBounds(Record, frozen=True, kw_only=True):
+    keys: tuple[SignatureKey, ...] = ()
+    identity: Literal["repository", "any"] = "repository"
+    offline: bool = False
+
+
+class RunnerBounds(Record, frozen=True, kw_only=True):
+    per_namespace: int | None = None
+    per_user: int | None = None
+
+
 class Bounds(Record, frozen=True, kw_only=True):
     images: tuple[str, ...] = ()
-    require_digest: bool = False
+    require_digest: bool = True
+    signatures: SignatureBounds = SignatureBounds()
     resources: ResourceBounds = ResourceBounds()
     storage: StorageBounds = StorageBounds()
+    runners: RunnerBounds = RunnerBounds()
 
 
 class Mirror(Record, frozen=True, kw_only=True):
@@ -47,6 +65,8 @@ class Mirror(Record, frozen=True, kw_only=True):
 class Egress(Record, frozen=True, kw_only=True):
     profile: Literal["none", "mirror", "public"] = "none"
     mirrors: tuple[Mirror, ...] = ()
+    dns: Literal["cluster", "none"] | None = None
+    blocked: tuple[str, ...] = ()
 
 
 class SyncLimits(Record, frozen=True, kw_only=True):
@@ -63,7 +83,9 @@ class SyncLimits(Record, frozen=True, kw_only=True):
 
 class Limits(Record, frozen=True, kw_only=True):
     sync: SyncLimits = SyncLimits()
+    log_bytes: int | None = None
     pids: int = 1024
+    open_files: int = 16384
 
 
 class TemplateResource(Record, frozen=True, kw_only=True):

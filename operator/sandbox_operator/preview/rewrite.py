@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from sandbox_operator.preview import session
-from sandbox_protocol.http1 import Head, encode_request, encode_response
+from sandbox_protocol.http1 import Head, encode_block, encode_response
 
 _FORWARDED = (b"x-forwarded-", b"x-sandbox-", b"x-remote-")
+_OURS = frozenset([b"forwarded", b"x-request-id", b"x-real-ip"])
+_PREFLIGHT = (b"access-control-", b"vary", b"allow")
 
 
-def request(head: Head, target: bytes, port: int, scheme: str, peer: str) -> bytes:
-    """``head`` for the agent: without our session and without what only a proxy may say; with what this one says."""
+def request(head: Head, port: int, scheme: str, peer: str) -> bytes:
+    """The header block for the agent: without our session and without what only a proxy may say; with what this one says."""
     headers = [
         (name, kept)
         for name, value in head.end_to_end(_only_a_proxy_says)
@@ -25,7 +25,7 @@ def request(head: Head, target: bytes, port: int, scheme: str, peer: str) -> byt
         (b"X-Forwarded-For", peer.encode("ascii", "replace")),
         *_upgrade(head),
     ]
-    return encode_request(head.method, target, headers)
+    return encode_block(headers)
 
 
 def response(head: Head) -> bytes:
@@ -41,20 +41,26 @@ def response(head: Head) -> bytes:
     return encode_response(head.status, head.reason, [*headers, *(_upgrade(head) if head.status == 101 else ())])
 
 
-def redirect(target: bytes, cookie: bytes) -> bytes:
+def preflight(head: Head) -> bytes:
+    """The app's answer to a preflight, as whoever asked without a session may see it: what it allows, and nothing else."""
+    headers = [(name, value) for name, value in head.headers if name.lower().startswith(_PREFLIGHT)]
+    length = [] if head.status == 204 else [(b"Content-Length", b"0")]
+    return encode_response(head.status, head.reason, [*headers, *length])
+
+
+def redirect(target: bytes, cookie: bytes | None) -> bytes:
     """To the same page without the token. Nothing keeps the answer, and the next page does not learn the URL it came from."""
-    headers: Mapping[bytes, bytes] = {
-        b"Location": target,
-        b"Set-Cookie": cookie,
-        b"Cache-Control": b"no-store",
-        b"Referrer-Policy": b"no-referrer",
-        b"Content-Length": b"0",
-    }
-    return encode_response(302, b"Found", headers.items())
+    headers = [
+        (b"Location", target),
+        (b"Cache-Control", b"no-store"),
+        (b"Referrer-Policy", b"no-referrer"),
+        (b"Content-Length", b"0"),
+    ]
+    return encode_response(302, b"Found", headers if cookie is None else [*headers, (b"Set-Cookie", cookie)])
 
 
 def _only_a_proxy_says(name: bytes) -> bool:
-    return name == b"forwarded" or name.startswith(_FORWARDED)
+    return name in _OURS or name.startswith(_FORWARDED)
 
 
 def _upgrade(head: Head) -> list[tuple[bytes, bytes]]:

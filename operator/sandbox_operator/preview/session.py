@@ -6,6 +6,8 @@ same base domain cannot plant one. Chromium and Firefox take ``http://*.localhos
 
 from __future__ import annotations
 
+from sandbox_protocol.http1 import Head, Sized, request_body
+
 PARAMETER = b"sandbox_token"
 COOKIE = b"__Host-sandbox-preview"
 
@@ -44,6 +46,15 @@ def without_session(value: bytes) -> bytes:
         return value
     pairs = [pair.strip() for pair in value.split(b";")]
     return b"; ".join(pair for pair in pairs if pair and pair.partition(b"=")[0] != COOKIE)
+
+
+def is_preflight(request: Head) -> bool:
+    """Whether a browser may have sent it on its own, before a request of a page of another origin: these carry no cookie and no
+    body (Fetch standard, "CORS-preflight fetch")."""
+    asks = request.get(b"origin") is not None and request.get(b"access-control-request-method") is not None
+    body = request_body(request)
+    alone = isinstance(body, Sized) and body.done and request.get(b"cookie") is None and request.get(b"authorization") is None
+    return request.method == b"OPTIONS" and asks and alone
 
 
 def set_cookie(token: str, seconds: int) -> bytes:

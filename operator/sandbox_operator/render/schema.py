@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox_operator.model import egress
+from sandbox_operator.model import egress, images
 from sandbox_operator.model.effective import EffectiveSpec
 from sandbox_operator.model.parts import EnvVar, Resources
 from sandbox_operator.model.record import write
@@ -52,14 +52,16 @@ def schema(spec: EffectiveSpec, template: TemplateSpec, runtime: Runtime) -> dic
                 "namespace": runtime.refs.namespace,
                 "systemNamespace": runtime.system_namespace,
                 "runner": f"{runtime.runner_namespace}/{runtime.runner_name}",
-                "agentImage": template.agent_image,
+                "agentImage": images.canonical(template.agent_image),
                 "runtimeClassName": template.runtime_class_name or "",
                 "hostUsers": template.host_users,
-                "app": _literal(_app(spec)),
+                "app": _literal(spec.app_json()),
                 "limits": _literal(_limits(template)),
                 "pids": template.limits.pids,
+                "openFiles": template.limits.open_files,
                 "gateTargets": " ".join(runtime.gate_targets),
                 "egress": egress.rules(template.egress),
+                "dns": egress.has_dns(template.egress),
                 "envRevision": runtime.env_revision,
                 "capabilities": sorted(runtime.capabilities),
             },
@@ -83,15 +85,12 @@ def _resources(resources: Resources) -> dict[str, Any]:
     }
 
 
-def _app(spec: EffectiveSpec) -> str:
-    return json.dumps(
-        {"command": list(spec.command) or None, "port": spec.port, "workingDir": spec.working_dir}, ensure_ascii=False
-    )
-
-
 def _limits(template: TemplateSpec) -> str:
     """In the spelling of :class:`sandbox_protocol.limits.SyncLimits`, which the agent reads."""
-    return json.dumps({_snake(name): value for name, value in write(template.limits.sync).items()})
+    found = {_snake(name): value for name, value in write(template.limits.sync).items()}
+    if template.limits.log_bytes is not None:
+        found["log_bytes"] = template.limits.log_bytes
+    return json.dumps(found)
 
 
 def _snake(name: str) -> str:

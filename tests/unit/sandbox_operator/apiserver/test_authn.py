@@ -97,3 +97,20 @@ def test_the_common_name_is_read_only_from_a_verified_certificate() -> None:
     assert common_name(cert("x")) == "x"
     assert common_name({}) is None
     assert common_name(None) is None
+
+
+@pytest.mark.parametrize("header", ["X-Remote-User", "X-Remote-Group", "X-Remote-Uid", "X-Remote-Extra-Scopes"])
+def test_a_user_whose_name_is_no_text_is_nobody(header: str) -> None:
+    """aiohttp gives bytes that are no UTF-8 as lone surrogates, which no JSON can carry to a review or to an agent."""
+    sent = CIMultiDict({"X-Remote-User": "alice"})
+    sent[header] = "a\udcff"
+    with pytest.raises(StatusError, match="not UTF-8") as refused:
+        authenticate(CONFIG, cert("front-proxy-client"), CIMultiDictProxy(sent))
+    assert refused.value.code == 401
+
+
+@pytest.mark.parametrize("header", ["X-Remote-User", "X-Remote-Uid"])
+def test_two_users_in_one_request_are_nobody(header: str) -> None:
+    sent = headers(("X-Remote-User", "alice"), ("X-Remote-Uid", "1"), (header, "root"))
+    with pytest.raises(StatusError, match="more than one user"):
+        authenticate(CONFIG, cert("front-proxy-client"), sent)

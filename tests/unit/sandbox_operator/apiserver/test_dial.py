@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -79,6 +80,35 @@ async def test_a_rotated_token_is_fetched_once_and_the_request_repeated(dialer: 
     agent.token = "n" * 43
     secrets.secret = agent.secret()
     assert (await ask(dialer, SYNC))["revision"] == "1-00"
+    assert len(secrets.read) == 2
+
+
+def rotated(agent: Any, other_pair: Any) -> dict[str, Any]:
+    """The Secret after a rotation of which the agent knows nothing yet."""
+    before = agent.secret()["data"]
+    data = {"token": "n" * 43, "tls.crt": other_pair.certificate, "tls.key": other_pair.key}
+    made = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    return {"data": {**made, "previous-token": before["token"], "previous-tls.crt": before["tls.crt"]}}
+
+
+async def test_while_the_agent_has_not_seen_a_rotation_it_is_asked_as_before(
+    dialer: Dialer, agent: Any, secrets: Secrets, other_pair: Any
+) -> None:
+    """By a replica that never asked it before, so that it knows the new Secret alone."""
+    secrets.secret = rotated(agent, other_pair)
+    assert (await ask(dialer, SYNC))["revision"] == "1-00"
+    assert (await ask(dialer, SYNC))["revision"] == "1-00"
+    assert len(agent.asked) == 3, "the new token was refused once"
+    agent.token = "n" * 43
+    assert (await ask(dialer, SYNC))["revision"] == "1-00"
+
+
+async def test_a_token_before_a_rotation_that_is_over_is_tried_no_more(
+    dialer: Dialer, agent: Any, secrets: Secrets, other_pair: Any
+) -> None:
+    data = rotated(agent, other_pair)["data"]
+    secrets.secret = {"data": {**agent.secret()["data"], "token": data["token"]}}
+    assert (await refused(dialer, STATUS)).code == 503
     assert len(secrets.read) == 2
 
 

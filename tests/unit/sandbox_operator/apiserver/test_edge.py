@@ -3,211 +3,30 @@
 import asyncio
 import io
 import json
-import ssl
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
-from yarl import URL
 
-from sandbox_operator.apiserver import dial, routes
-from sandbox_operator.apiserver.authn import RequestHeaderConfig, User
-from sandbox_operator.apiserver.authz import Authorizer
-from sandbox_operator.apiserver.credentials import CredentialStore
-from sandbox_operator.apiserver.edge import Edge, State
-from sandbox_operator.apiserver.lifetime import LongRunning
-from sandbox_operator.apiserver.listener import listening
-from sandbox_operator.apiserver.runners import Runner
+from sandbox_operator.apiserver import routes
 from sandbox_operator.apiserver.target import PREFIX
-from sandbox_operator.apiserver.tls import ServingTls
-from sandbox_operator.apiserver.verb import Services
-from sandbox_protocol.refs import Refs
+from sandbox_protocol.errors import StatusError
+from tests.unit.sandbox_operator.apiserver.world import (
+    ALICE,
+    REFS,
+    SHOP,
+    Authorities,
+    Caller,
+    World,
+    app_port_of,
+    authorities,
+    caller,
+    world,
+)
 
-UID = "0b0f6f0e-93a5-4d3b-8d3f-2f6c4f3a9b10"
-REFS = Refs(UID)
-SHOP = f"{PREFIX}/namespaces/team/sandboxrunners/shop"
-ALICE = {"X-Remote-User": "alice", "X-Remote-Group": "dev"}
-
-
-class Previews:
-    def __init__(self) -> None:
-        self.issued: list[tuple[User, Runner, int, int]] = []
-        self.revoked: list[Runner] = []
-
-    def issue(self, user: User, runner: Runner, port: int, seconds: int) -> tuple[str, int]:
-        self.issued.append((user, runner, port, seconds))
-        return "https://preview/", 1_800_000_000
-
-    async def revoke(self, runner: Runner) -> None:
-        self.revoked.append(runner)
-
-
-@dataclass
-class World:
-    """The server under test with everything around it. ``allowed`` are the (user, RBAC verb, subresource) that RBAC allows."""
-
-    agent: Any
-    session: aiohttp.ClientSession
-    port: int
-    state: State
-    edge: Edge
-    long_running: LongRunning
-    previews: Previews
-    runners: dict[tuple[str, str], dict[str, Any]]
-    allowed: set[tuple[str, str, str]]
-    app: list[web.Request] = field(default_factory=list)
-
-    def url(self, path: str) -> URL:
-        return URL(f"https://apiserver.test:{self.port}{path}", encoded=True)
-
-    def request(self, method: str, path: str, **options: Any) -> Any:
-        return self.session.request(method, self.url(path), **{"headers": ALICE, **options})
-
-    async def answer(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
-        async with self.request(method, path, **options) as response:
-            return response.status, await response.json(content_type=None)
-
-
-@dataclass(frozen=True)
-class Authorities:
-    front: Any
-    proxy: Any
-    other: Any
-    serving: Any
-
-
-@pytest.fixture(scope="session")
-def authorities(new_pair: Callable[..., Any]) -> Authorities:
-    front = new_pair("front-proxy-ca", authority=True)
-    return Authorities(
-        front=front,
-        proxy=new_pair("front-proxy-client", issuer=front),
-        other=new_pair("somebody", issuer=front),
-        serving=new_pair("apiserver", host="apiserver.test"),
-    )
-
-
-def trusting(authorities: Authorities, folder: Path, pair: Any | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=authorities.serving.certificate)
-    if pair is not None:
-        pair.write(folder)
-        context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
-    return context
-
-
-Caller = Callable[[Any], aiohttp.ClientSession]
-
-
-@pytest.fixture
-async def caller(authorities: Authorities, loopback: Any, tmp_path: Path) -> AsyncIterator[Caller]:
-    """Makes a client with a certificate, or none."""
-    sessions: list[aiohttp.ClientSession] = []
-
-    def make(pair: Any) -> aiohttp.ClientSession:
-        context = trusting(authorities, tmp_path / f"caller{len(sessions)}", pair)
-        sessions.append(
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=loopback, ssl=context), auto_decompress=False)
-        )
-        return sessions[-1]
-
-    yield make
-    for session in sessions:
-        await session.close()
-
-
-@pytest.fixture
-async def app_port_of(loopback: Any) -> AsyncIterator[tuple[int, list[web.Request]]]:
-    """What is behind the preview port: an app that tells what it was asked."""
-    asked: list[web.Request] = []
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        asked.append(request)
-        if request.headers.get("Upgrade"):
-            if request.path == "/declines":
-                return web.Response(status=404)
-            ws = web.WebSocketResponse(protocols=["vite-hmr"])
-            await ws.prepare(request)
-            async for message in ws:
-                await ws.send_str(f"echo {message.data}")
-            return ws
-        body = await request.read()
-        return web.json_response(
-            {"method": request.method, "path": request.raw_path, "headers": dict(request.headers), "bytes": len(body)},
-            headers={"Set-Cookie": "a=b", "X-App": "1"},
-        )
-
-    app = web.Application(client_max_size=1 << 30)
-    app.router.add_route("*", "/{tail:.*}", handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield runner.addresses[0][1], asked
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def world(  # noqa: PLR0917 - fixtures
-    agent: Any,
-    loopback: Any,
-    authorities: Authorities,
-    caller: Caller,
-    app_port_of: tuple[int, list[web.Request]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[World]:
-    allowed = {("alice", action, verb.name) for verb in routes.VERBS.values() for action in verb.actions}
-
-    async def review(asked: dict[str, Any]) -> dict[str, Any]:
-        spec = asked["spec"]
-        attributes = spec["resourceAttributes"]
-        assert (attributes["namespace"], attributes["name"]) == ("team", "shop")
-        return {"status": {"allowed": (spec["user"], attributes["verb"], attributes["subresource"]) in allowed}}
-
-    async def secret(namespace: str) -> dict[str, Any]:
-        assert namespace == REFS.namespace
-        return agent.secret()  # type: ignore[no-any-return]
-
-    class Store(dict[tuple[str, str], dict[str, Any]]):
-        def get(self, namespace: str | None, name: str) -> dict[str, Any] | None:  # type: ignore[override]
-            return super().get((namespace or "", name))
-
-    store = Store({("team", "shop"): {"metadata": {"name": "shop", "namespace": "team", "uid": UID}, "spec": {"port": 8000}}})
-    state = State(
-        RequestHeaderConfig(
-            authorities.front.certificate,
-            frozenset({"front-proxy-client"}),
-            ("X-Remote-User",),
-            ("X-Remote-Group",),
-            ("X-Remote-Uid",),
-            ("x-remote-extra-",),
-        )
-    )
-    tls = ServingTls(authorities.serving.write(tmp_path / "serving"))
-    tls.update(authorities.front.certificate)
-    previews, long_running = Previews(), LongRunning()
-
-    async def open_connection(_host: str, port: int, **options: Any) -> Any:
-        return await real_open(host="127.0.0.1", port=port, **options)
-
-    real_open = asyncio.open_connection
-    monkeypatch.setattr(asyncio, "open_connection", open_connection)
-    async with dial.session(dial.connector(loopback)) as agents, dial.session(dial.connector(loopback)) as apps:
-        services = Services(
-            dial.Dialer(agents, CredentialStore(secret), port=agent.port),
-            apps,
-            previews,
-            long_running,
-            preview_port=app_port_of[0],
-        )
-        edge = Edge(routes.VERBS, state, Authorizer(review), store, services)
-        async with listening(edge, tls, "127.0.0.1", 0) as addresses:
-            session = caller(authorities.proxy)
-            yield World(agent, session, addresses[0][1], state, edge, long_running, previews, store, allowed, app_port_of[1])
-            await session.close()
+__all__ = ["app_port_of", "authorities", "caller", "world"]
 
 
 # who
@@ -328,7 +147,8 @@ async def test_a_sync_reaches_the_agent_with_its_body_query_and_listed_headers_o
     assert world.agent.bodies == [b"\x1f\x8bnot gzip"]
     assert list(asked.query.items()) == [("mode", "mirror"), ("delete", "a b"), ("delete", "c&d")]
     assert asked.headers["Authorization"] == f"Bearer {world.agent.token}"
-    assert set(asked.headers) == {"Host", "Authorization", "Content-Type", "Content-Encoding", "If-Match", "Content-Length"}
+    ours = {"Host", "Authorization", "Content-Length", "X-Request-ID"}
+    assert set(asked.headers) == {"Content-Type", "Content-Encoding", "If-Match", *ours}
 
 
 async def test_a_large_body_passes_while_it_is_sent(world: World) -> None:
@@ -464,7 +284,73 @@ async def test_a_restart_passes_its_body(world: World) -> None:
         "gracePeriodSeconds": 1
     }
     assert (await world.answer("POST", f"{SHOP}/restart"))[1]["took"] == {}
-    assert (await world.answer("POST", f"{SHOP}/restart", data=b"x" * 5000))[0] == 413
+    code, told = await world.answer("POST", f"{SHOP}/restart", data=b"x" * 5000)
+    assert code == 413
+    assert "5000 bytes; 4096 are allowed" in told["message"]
+
+
+async def test_a_part_of_an_upload_passes_with_its_place_and_the_answer_without_a_body(world: World) -> None:
+    async def take(request: web.Request) -> web.Response:
+        assert await request.read() == b"part"
+        return web.Response(status=204, headers={"Upload-Offset": "9", "Server-Secret": "x"})
+
+    world.agent.handler = take
+    headers = {**ALICE, "Upload-Offset": "5", "Upload-Complete": "?0"}
+    async with world.request("POST", f"{SHOP}/sync?upload=abcdefgh", headers=headers, data=b"part") as response:
+        assert (response.status, response.headers["Upload-Offset"], await response.read()) == (204, "9", b"")
+        assert "Server-Secret" not in response.headers
+    (asked,) = world.agent.asked
+    assert (asked.headers["Upload-Offset"], asked.headers["Upload-Complete"], asked.query["upload"]) == ("5", "?0", "abcdefgh")
+
+
+@pytest.mark.parametrize(("told", "passed"), [("12", "12"), ("12, x", None), ("-1", None)])
+async def test_a_refused_part_says_where_to_continue(world: World, told: str, passed: str | None) -> None:
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response(StatusError(409, "not here").body(), status=409, headers={"Upload-Offset": told})
+
+    world.agent.handler = refuse
+    async with world.request("POST", f"{SHOP}/sync?upload=abcdefgh", data=b"part") as response:
+        assert (response.status, response.headers.get("Upload-Offset")) == (409, passed)
+
+
+async def test_a_file_passes_with_its_range_and_never_as_a_page(world: World) -> None:
+    async def give(request: web.Request) -> web.Response:
+        if request.headers.get("If-None-Match"):
+            return web.Response(status=304, headers={"ETag": '"a"'})
+        return web.Response(status=206, body=b"bc", headers={"Content-Range": "bytes 1-2/9", "Content-Type": "text/html"})
+
+    world.agent.handler = give
+    headers = {**ALICE, "Range": "bytes=1-2", "If-Range": '"a"', "Cookie": "c"}
+    async with world.request("GET", f"{SHOP}/sync?file=a%20b", headers=headers) as response:
+        assert (response.status, response.headers["Content-Range"], await response.read()) == (206, "bytes 1-2/9", b"bc")
+        assert response.content_type == "application/octet-stream"
+    asked = world.agent.asked[0]
+    assert (asked.query["file"], asked.headers["Range"], asked.headers["If-Range"]) == ("a b", "bytes=1-2", '"a"')
+    async with world.request("GET", f"{SHOP}/sync?file=a", headers={**ALICE, "If-None-Match": '"a"'}) as response:
+        assert (response.status, response.headers["ETag"], await response.read()) == (304, '"a"', b"")
+
+
+async def test_an_agent_that_says_not_modified_to_who_did_not_ask_makes_no_sense(world: World) -> None:
+    async def odd(_: web.Request) -> web.Response:
+        return web.Response(status=304)
+
+    world.agent.handler = odd
+    assert (await world.answer("GET", f"{SHOP}/sync"))[0] == 502
+
+
+async def test_changes_of_files_are_streamed(world: World) -> None:
+    async def watch(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        await response.write(b"{}\n")
+        await asyncio.sleep(3600)
+        return response
+
+    world.agent.handler = watch
+    async with world.request("GET", f"{SHOP}/sync?watch=true&cursor=1-2") as response:
+        assert response.content_type == "application/x-ndjson"
+        assert await response.content.readline() == b"{}\n"
+    assert dict(world.agent.asked[0].query) == {"watch": "true", "cursor": "1-2"}
 
 
 # log
@@ -484,6 +370,46 @@ async def test_a_followed_log_comes_line_by_line(world: World) -> None:
         assert response.content_type == "text/plain"
         assert await response.content.readline() == b"one\n"
     assert dict(world.agent.asked[0].query) == {"follow": "true", "tailLines": "3", "stream": "stderr"}
+
+
+async def test_records_are_asked_for_and_passed_on(world: World) -> None:
+    world.agent.handler = follow
+    headers = {**ALICE, "Accept": "application/x-ndjson, application/json"}
+    async with world.request("GET", f"{SHOP}/log?follow&process=web", headers=headers) as response:
+        assert response.content_type == "application/x-ndjson"
+        assert await response.content.readline() == b"one\n"
+    assert world.agent.asked[0].headers["Accept"] == "application/x-ndjson"
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("tailLines=-1", "tailLines: '-1' is not a whole number of at least 0"),
+        ("limitBytes=0", "limitBytes: '0' is not a whole number of at least 1"),
+        ("sinceTime=today", "sinceTime: 'today' is not a time such as 2026-01-31T10:00:00Z"),
+        ("sinceTime=2026-01-31T10:00:00Z&sinceSeconds=3", "give sinceSeconds or sinceTime, not both"),
+        ("stream=stdin", "stream: 'stdin' is none of stdout, stderr, system"),
+        ("process=Web", "process: 'Web' is not the name of a process"),
+        ("cursor=12", "cursor: '12' is not a cursor that came with a line of this log"),
+        ("follow=maybe", "follow: 'maybe' is neither true nor false"),
+        ("tailLines=1&tailLines=2", "tailLines: give it once"),
+    ],
+)
+async def test_a_bad_log_query_is_refused_before_the_agent_is_asked(world: World, query: str, words: str) -> None:
+    code, body = await world.answer("GET", f"{SHOP}/log?{query}")
+    assert code == 400
+    assert words in body["message"]
+    assert body["details"]["causes"][0]["field"] == words.partition(":")[0] if ":" in words else True
+    assert world.agent.asked == []
+
+
+async def test_a_cursor_that_the_agent_does_not_know_is_told_in_its_words(world: World) -> None:
+    async def gone(_: web.Request) -> web.Response:
+        return web.json_response(StatusError(410, "cursor: the oldest is x", reason="Expired").body(), status=410)
+
+    world.agent.handler = gone
+    code, body = await world.answer("GET", f"{SHOP}/log?cursor=00000000.1.1")
+    assert (code, body["reason"], body["message"]) == (410, "Expired", "cursor: the oldest is x")
 
 
 async def test_a_reader_that_leaves_ends_the_log_at_the_agent(world: World) -> None:
@@ -621,6 +547,7 @@ async def test_discovery_lists_each_verb_with_its_rbac_verbs(world: World) -> No
         "sandboxrunners/restart": ["create"],
         "sandboxrunners/log": ["get"],
         "sandboxrunners/status": ["get"],
+        "sandboxrunners/exec": ["create", "get"],
         "sandboxrunners/preview": ["create", "delete"],
         "sandboxrunners/proxy": ["create", "delete", "get", "patch", "update"],
     }
@@ -653,28 +580,6 @@ async def test_a_draining_server_is_not_ready_and_sends_callers_elsewhere(world:
     async with world.request("GET", f"{SHOP}/status") as response:
         assert response.status == 200
         assert response.headers["Connection"] == "close"
-
-
-async def test_metrics_have_no_label_that_a_caller_can_choose(world: World) -> None:
-    await world.answer("GET", f"{SHOP}/status")
-    await world.answer("GET", f"{PREFIX}/namespaces/team/sandboxrunners/shop/evil-label")
-    async with world.session.get(world.url("/metrics")) as response:
-        text = await response.text()
-    assert 'sandbox_apiserver_requests_total{verb="status",code="200"} 1' in text
-    assert 'sandbox_apiserver_requests_total{verb="other",code="404"} 1' in text
-    assert "evil" not in text
-    assert "shop" not in text
-
-
-async def test_the_access_log_names_the_api_servers_request(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    await world.answer("GET", f"{SHOP}/status", headers={**ALICE, "Audit-ID": "8a1f0c5e-0000-4000-8000-000000000000"})
-    (line,) = (r.getMessage() for r in caplog.records if r.name.endswith("access"))
-    assert line.startswith(
-        "request id=8a1f0c5e-0000-4000-8000-000000000000 method=GET verb=status action=get "
-        'runner=team/shop user="alice" code=200 ms='
-    )
-    assert world.agent.token not in line
 
 
 async def test_a_bug_is_500_without_its_details(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

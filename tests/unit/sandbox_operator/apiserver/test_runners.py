@@ -98,6 +98,25 @@ def test_conditions_give_the_words_for_a_runner_that_does_not_answer(status: dic
     assert (said.code, said.retry_after) == (503, 2)
 
 
+@pytest.mark.parametrize(
+    ("reason", "since", "helps"),
+    [
+        ("Starting", "2026-01-01T00:00:00Z", True),
+        ("Starting", "2025-12-31T23:59:00Z", False),
+        ("ImagePullBackOff", "2026-01-01T00:00:00Z", False),
+        ("TemplateNotFound", "2026-01-01T00:00:00Z", False),
+        ("Starting", None, True),
+        ("Starting", "no time", True),
+    ],
+)
+def test_a_client_is_told_to_wait_only_where_waiting_helps(reason: str, since: str | None, helps: bool) -> None:
+    now = 1767225600 + 10  # ten seconds into 2026
+    condition = {"type": "AgentReady", "status": "False", "reason": reason, "message": "", "lastTransitionTime": since}
+    said = find(stored(status={"conditions": [condition]}), SHOP, now).unavailable("the agent cannot be reached")
+    assert said.retry_after == (2 if helps else None)
+    assert reason in said.message
+
+
 @pytest.mark.parametrize("port", [0, -1, 65536, 7070, 7071, 7080])
 def test_ports_of_the_agent_and_no_ports_are_refused(port: int) -> None:
     with pytest.raises(StatusError) as refused:

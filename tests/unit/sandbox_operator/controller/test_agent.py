@@ -52,12 +52,43 @@ def test_activity_in_the_future_is_now() -> None:
     assert parse({"lastActivity": "2026-06-01T11:00:00Z"}, NOW).last_activity == datetime(2026, 6, 1, 11, tzinfo=UTC)
 
 
+def process(**fields: Any) -> Any:
+    return {"processes": [{"name": "web", "state": "Running", **fields}]}
+
+
+def test_processes_are_shown_a_line_each() -> None:
+    said = process(ready=True, port=3000, restarts=2, message="a line\nand more")
+    assert [one.to_json() for one in parse(said, NOW).processes] == [
+        {"name": "web", "state": "Running", "ready": True, "port": 3000, "restarts": 2, "message": "a line"}
+    ]
+
+
+@pytest.mark.parametrize("odd", [{"name": "Not A Name"}, {"name": None}, {"state": "no state"}, {"state": 1}])
+def test_what_is_no_process_is_left_out(odd: Any) -> None:
+    assert parse(process(**odd), NOW).processes == ()
+
+
+@pytest.mark.parametrize("odd", [{"port": 70_000}, {"port": True}, {"restarts": -1}, {"ready": "yes"}, {"message": 7}])
+def test_odd_values_of_a_process_are_left_out(odd: Any) -> None:
+    (one,) = parse(process(**odd), NOW).processes
+    assert one.to_json() == {"name": "web", "state": "Running", "ready": False, "restarts": 0, "message": ""}
+
+
+def test_a_name_that_is_told_twice_is_shown_once_and_a_long_list_is_cut() -> None:
+    said = {"processes": [{"name": "web", "state": "Running"}] * 2 + [{"name": f"p{n}", "state": "Exited"} for n in range(99)]}
+    assert len(parse(said, NOW).processes) == 8
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["conditions", "type", "status", "revision", "lastActivity", "AppReady"]), inner, max_size=3
+            st.sampled_from(
+                ["conditions", "processes", "name", "state", "type", "status", "revision", "lastActivity", "AppReady"]
+            ),
+            inner,
+            max_size=3,
         )
     ),
 )

@@ -49,7 +49,9 @@ BY_WISH, BY_TIME = Why("Suspended", "s"), Why("ShutdownTime", "s")
     ],
 )
 def test_conditions(given: Facts, row: tuple[str, ...]) -> None:
-    made = {condition.type: f"{condition.status} {condition.reason}" for condition in conditions(given)}
+    made = {
+        condition.type: f"{condition.status} {condition.reason}" for condition in conditions(given) if condition.type in COLUMNS
+    }
     assert made == dict(zip(COLUMNS, row, strict=True))
 
 

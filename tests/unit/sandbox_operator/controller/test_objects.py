@@ -63,6 +63,12 @@ def test_two_objects_of_one_name_are_refused() -> None:
         objects.waves([body("Secret"), body("Secret")])
 
 
+def test_a_quota_that_is_there_is_raised_before_the_volume_that_grows() -> None:
+    wanted = [body(kind) for kind in ("PersistentVolumeClaim", "ResourceQuota", "Deployment")]
+    first, second, third = objects.waves(wanted, [objects.key_of(wanted[1])])
+    assert [made[0]["kind"] for made in (first, second, third)] == ["ResourceQuota", "PersistentVolumeClaim", "Deployment"]
+
+
 def test_the_digest_does_not_depend_on_order() -> None:
     assert objects.digest({"a": 1, "b": {"c": 2, "d": 3}}) == objects.digest({"b": {"d": 3, "c": 2}, "a": 1})
     assert objects.digest({"a": 1}) != objects.digest({"a": 2})

@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from sandbox_operator.controller.agent import AgentStatus
 from sandbox_operator.controller.apply import Applier
+from sandbox_operator.controller.census import Census
 from sandbox_operator.controller.deletion import Deleter
 from sandbox_operator.controller.env_secret import EnvReader
 from sandbox_operator.controller.events import Recorder
 from sandbox_operator.controller.pods import Why
 from sandbox_operator.controller.prepare import Preparer, Surroundings
+from sandbox_operator.controller.provenance import Provenance
 from sandbox_operator.controller.reconcile import Parts, Reconciler
 from sandbox_operator.controller.reporting import Reporter
 from sandbox_operator.controller.templates import Templates
@@ -24,11 +27,14 @@ from sandbox_operator.kube.discovery import Discovery
 from sandbox_operator.kube.store import Store
 from sandbox_operator.kube.target import OwnCluster
 from sandbox_protocol import names
+from tests.harness.signing import download, payload, pem, sign
 
 UID = "0f0e0d0c-0b0a-4908-8706-050403020100"
 NAMESPACE = f"sandbox-{UID}"
 KEY = ("team", "shop")
 TEMPLATE = yaml.safe_load((Path(__file__).parents[4] / "templates/sandbox-runner.yaml").read_text())
+IMAGE = f"localhost/sandbox-runner@sha256:{'1' * 64}"
+TEMPLATE["spec"]["agentImage"] = TEMPLATE["spec"]["defaults"]["image"] = IMAGE
 PULL = {"name": "gate", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no"}}, "image": "x"}
 SERVING = {
     "initContainerStatuses": [
@@ -49,19 +55,28 @@ class FakeAgents:
         return self.answer
 
 
+class NoRegistry:
+    """Where no signature is found."""
+
+    async def signatures(self, _: Any) -> list[Any]:
+        return []
+
+
 class Scene:
     """One runner; ``await scene()`` reconciles it once and returns the seconds until the next look."""
 
     def __init__(self, cluster: Any, children: Any) -> None:
         self.cluster = cluster
         self.agents = FakeAgents()
-        self.runners, self.templates = Store(), Store()
+        self.census = Census()
+        self.runners, self.templates = Store(self.census.see), Store()
         self.woken: list[Any] = []
         cluster.on_write = self._seen
         target, discovery = OwnCluster(cluster), Discovery(cluster)
         parts = Parts(
             kube=cluster,
             runners=self.runners,
+            census=self.census,
             children=children,
             discovery=discovery,
             templates=Templates(self.templates),
@@ -70,6 +85,7 @@ class Scene:
                 children,
                 EnvReader(cluster, "sandbox-system"),
                 Surroundings("sandbox-system", ("10.96.0.1:443",), frozenset()),
+                Provenance(cluster, "sandbox-system", NoRegistry()),  # type: ignore[arg-type]
             ),
             applier=Applier(cluster, children, discovery),
             deleter=Deleter(cluster, children),
@@ -148,6 +164,61 @@ async def test_an_empty_spec_gets_its_finalizer_first_then_its_objects_then_its_
     assert scene.status["preview"]["host"].endswith(".preview.test")
 
 
+async def test_the_namespace_says_which_images_its_pods_may_run(scene: Scene) -> None:
+    await scene()
+    namespace = scene.cluster.objects["namespaces", "", NAMESPACE]
+    assert namespace["metadata"]["annotations"][names.ANNOTATION_IMAGES] == IMAGE
+
+
+def trusting(key: ec.EllipticCurvePrivateKey) -> dict[str, Any]:
+    bounds = {**TEMPLATE["spec"]["bounds"], "signatures": {"keys": [{"name": "k", "publicKey": pem(key)}]}}
+    return {**TEMPLATE["spec"], "bounds": bounds}
+
+
+async def test_an_image_without_a_signature_gets_no_pod_and_a_namespace_that_admits_none(scene: Scene) -> None:
+    spec = trusting(ec.generate_private_key(ec.SECP256R1()))
+    scene.put(resources.TEMPLATES, {"metadata": {"name": "sandbox-runner", "uid": "t", "generation": 2}, "spec": spec})
+    assert await scene() == 60
+    assert scene.condition("Ready") == scene.condition("Provisioned") == "False ImageNotSigned"
+    assert scene.message("Ready").startswith(f"{IMAGE} has no valid signature. ConfigMap sandbox-system/image-signatures, key")
+    assert scene.condition("AgentReady") == "False ImageNotSigned"
+    assert scene.made("deployments", "runner")["spec"]["replicas"] == 0
+    assert scene.cluster.objects["namespaces", "", NAMESPACE]["metadata"]["annotations"][names.ANNOTATION_IMAGES] == ""
+
+
+async def test_a_key_taken_away_ends_the_pod_and_one_that_signed_brings_it_back(scene: Scene) -> None:
+    await scene()
+    assert scene.made("deployments", "runner")["spec"]["replicas"] == 1
+    key = ec.generate_private_key(ec.SECP256R1())
+    scene.put(resources.TEMPLATES, {"metadata": {"name": "sandbox-runner", "uid": "t", "generation": 2}, "spec": trusting(key)})
+    await scene()
+    assert scene.made("deployments", "runner")["spec"]["replicas"] == 0
+    digest = IMAGE.partition("@")[2]
+    content = payload("localhost/sandbox-runner", digest)
+    data = {f"{digest.replace(':', '-')}.sig": download(content, sign(key, content))}
+    scene.put(resources.CONFIG_MAPS, {"metadata": {"name": "image-signatures", "namespace": "sandbox-system"}, "data": data})
+    key_anew = trusting(key) | {"description": "another question, so that no minute has to pass"}
+    key_anew["bounds"]["signatures"]["identity"] = "any"
+    scene.put(resources.TEMPLATES, {"metadata": {"name": "sandbox-runner", "uid": "t", "generation": 3}, "spec": key_anew})
+    await scene()
+    assert scene.made("deployments", "runner")["spec"]["replicas"] == 1
+    assert scene.cluster.objects["namespaces", "", NAMESPACE]["metadata"]["annotations"][names.ANNOTATION_IMAGES] == IMAGE
+
+
+async def test_a_template_makes_no_image_of_what_a_user_wrote(scene: Scene) -> None:
+    bodies = [*TEMPLATE["spec"]["resources"]]
+    pod = {"containers": [{"name": "x", "image": "${schema.spec.env[0].value}"}]}
+    metadata = {"name": "extra", "namespace": "${runtimeNamespace.metadata.name}"}
+    bodies.append({"id": "extra", "template": {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod}})
+    spec = {**TEMPLATE["spec"], "resources": bodies}
+    scene.put(resources.TEMPLATES, {"metadata": {"name": "sandbox-runner", "uid": "t", "generation": 2}, "spec": spec})
+    scene.runner(2, env=[{"name": "HOME", "value": "evil.test/a"}])
+    await scene()
+    assert scene.condition("Provisioned") == "False TemplateInvalid"
+    assert "evil.test/a is not allowed by template sandbox-runner" in scene.message("Provisioned")
+    assert not [entry for entry in scene.cluster.log if entry.startswith("apply")]
+
+
 async def test_a_second_look_at_an_unchanged_runner_writes_nothing(scene: Scene) -> None:
     await scene()
     await scene()
@@ -169,7 +240,7 @@ async def test_the_control_secret_keeps_its_token_over_restarts_of_the_controlle
 async def test_a_ready_runner_waits_for_its_first_sync_in_the_agents_words(scene: Scene) -> None:
     await scene()
     scene.pod(SERVING)
-    scene.agents.answer = AgentStatus(Why("AwaitingFirstSync", "waits for its first files"), "", None)
+    scene.agents.answer = AgentStatus(Why("AwaitingFirstSync", "waits for its first files"), "", (), None)
     await scene()
     assert "create Event Ready" in scene.cluster.log
     task = scene.reconciler._memories[UID].asking
@@ -294,11 +365,11 @@ async def test_a_failing_api_server_is_said_and_tried_again(scene: Scene) -> Non
 async def test_an_idle_runner_is_suspended_in_its_spec(scene: Scene) -> None:
     scene.runner(lifecycle={"idleTimeout": "30m"})
     await scene()
-    scene.reconciler._memories[UID].agent = AgentStatus(None, "", datetime.now(UTC) - timedelta(minutes=29))
+    scene.reconciler._memories[UID].agent = AgentStatus(None, "", (), datetime.now(UTC) - timedelta(minutes=29))
     again = await scene()
     assert again is not None
     assert again <= 60
-    scene.reconciler._memories[UID].agent = AgentStatus(None, "", datetime.now(UTC) - timedelta(minutes=31))
+    scene.reconciler._memories[UID].agent = AgentStatus(None, "", (), datetime.now(UTC) - timedelta(minutes=31))
     await scene()
     assert scene.cluster.objects["sandboxrunners", *KEY]["spec"]["operatingMode"] == "Suspended"
     assert "create Event IdleTimeout" in scene.cluster.log

@@ -64,6 +64,19 @@ def test_a_pinned_certificate_is_trusted_for_its_runner_and_no_other(tmp_path: P
         handshake((another["tls.crt"], another["tls.key"]), data["tls.crt"], REFS.control_host, tmp_path)
 
 
+def test_a_rotation_keeps_token_and_certificate_of_before_until_it_is_settled() -> None:
+    before = control_secret.fresh(REFS, NOW)
+    after = control_secret.fresh(REFS, NOW, before)
+    assert (after["previous-token"], after["previous-tls.crt"]) == (before["token"], before["tls.crt"])
+    assert after["token"] != before["token"]
+    assert "previous-tls.key" not in after
+    assert control_secret.is_usable(after, REFS, NOW)
+    assert not control_secret.is_settled(after)
+    assert control_secret.is_settled(control_secret.settled(after))
+    third = control_secret.fresh(REFS, NOW, after)
+    assert third["previous-token"] == after["token"], "one generation and no more"
+
+
 def test_a_control_secret_is_used_until_it_must_be_renewed() -> None:
     data = control_secret.fresh(REFS, NOW)
     assert control_secret.is_usable(data, REFS, NOW)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,6 +32,13 @@ def test_what_was_known_of_the_workspace_is_kept_while_nobody_can_be_asked() -> 
     before = {**RUNNER, "status": status(RUNNER, REPORT, "now")}
     made = status(before, Report(REPORT.conditions, REPORT.preview_host), "later")
     assert (made["image"], made["workspace"]) == ("a@sha256:1", {"revision": "7-0123456789abcdef"})
+
+
+def test_processes_are_shown_while_their_pod_is_there() -> None:
+    lines = [{"name": "web", "state": "Running"}]
+    before = {**RUNNER, "status": status(RUNNER, replace(REPORT, processes=lines), "now")}
+    assert before["status"]["processes"] == lines
+    assert merge_patch(before["status"], status(before, REPORT, "now")) == {"processes": None}
 
 
 def test_refs_that_somebody_forged_are_put_right() -> None:

@@ -18,7 +18,7 @@ CLAIMS = Claims(HOST, "alice", ("team", "dev"), UID, "demo", "shop", 3000, "j1",
 
 
 def test_a_signed_token_is_read_back_whole() -> None:
-    assert verify(PUBLIC, sign(RING, CLAIMS), HOST, NOW + 59) == CLAIMS
+    assert verify(PUBLIC, sign(RING, CLAIMS), HOST, NOW + 59) == dataclasses.replace(CLAIMS, kid=RING["keys"][0]["kid"])
 
 
 def test_the_public_ring_cannot_sign() -> None:
@@ -75,7 +75,7 @@ def test_a_tampered_token_is_refused(part: int) -> None:
         verify(PUBLIC, ".".join(parts), HOST, NOW)
 
 
-@pytest.mark.parametrize("token", ["", ".", "..", "a.b.c", "é", "\x00"])
+@pytest.mark.parametrize("token", ["", ".", "..", "a.b.c", "é", "\x00", "\udc80"])
 def test_what_is_no_token_is_refused(token: str) -> None:
     with pytest.raises(TokenError):
         verify(PUBLIC, token, HOST, NOW)

@@ -19,7 +19,10 @@ from sandbox_protocol.refs import Refs
 
 UID = "0f0e0d0c-0b0a-4908-8706-050403020100"
 NAMESPACE = f"sandbox-{UID}"
-SHIPPED = yaml.safe_load((Path(__file__).parents[4] / "templates/sandbox-runner.yaml").read_text())["spec"]
+ROOT = Path(__file__).parents[4]
+SHIPPED = yaml.safe_load((ROOT / "templates/sandbox-runner.yaml").read_text())["spec"]
+IMAGE = f"localhost/sandbox-runner@sha256:{'1' * 64}"
+SHIPPED["agentImage"] = SHIPPED["defaults"]["image"] = IMAGE
 
 
 def rendered(
@@ -88,18 +91,42 @@ def test_the_pod_gives_nothing_away() -> None:
         assert {"memory", "ephemeral-storage"} <= container["resources"]["limits"].keys(), name
 
 
+def test_a_look_up_ends_at_once_where_there_is_no_dns() -> None:
+    without = pod(rendered())
+    assert (without["dnsPolicy"], without["dnsConfig"]) == ("None", {"nameservers": ["127.0.0.1"]})
+    with_dns = pod(rendered(egress={"profile": "public"}))
+    assert (with_dns["dnsPolicy"], with_dns["dnsConfig"]) == ("ClusterFirst", {})
+
+
 def test_only_the_agent_sees_the_control_secret_and_the_whole_volume() -> None:
     mounts = {name: {mount["name"]: mount for mount in entry["volumeMounts"]} for name, entry in containers(rendered()).items()}
     assert [name for name, entry in mounts.items() if "control" in entry] == ["agent"]
     assert "subPath" not in mounts["agent"]["workspace"]
-    assert mounts["app"]["workspace"]["subPath"] == "tree"
     assert mounts["app"]["launcher"]["readOnly"] is True
+
+
+def test_all_that_an_app_can_write_lies_on_its_volume() -> None:
+    writable = [mount for mount in containers(rendered())["app"]["volumeMounts"] if not mount.get("readOnly")]
+    assert {mount["name"] for mount in writable} == {"workspace"}
+    assert {mount["mountPath"]: mount["subPath"] for mount in writable} == {
+        "/workspace": "tree",
+        "/home/sandbox": "home",
+        "/tmp": "tmp",
+    }
+    # emptied at each start
+    assert {"name": "SANDBOX_SCRATCH", "value": "/tmp"} in containers(rendered())["app"]["env"]
 
 
 def test_the_agent_is_a_sidecar_that_starts_after_the_gate_and_before_the_app() -> None:
     first, second = pod(rendered())["initContainers"]
     assert (first["name"], second["name"], second["restartPolicy"]) == ("gate", "agent", "Always")
     assert "restartPolicy" not in first
+
+
+def test_every_container_runs_an_image_by_digest() -> None:
+    assert {entry["image"] for entry in containers(rendered()).values()} == {IMAGE}
+    assert read(TemplateSpec, SHIPPED).bounds.require_digest
+    assert read(TemplateSpec, SHIPPED).bounds.images == ()
 
 
 def test_one_writer_of_the_workspace_at_a_time() -> None:
@@ -140,10 +167,10 @@ def test_the_gate_is_told_what_must_be_out_of_reach() -> None:
 
 
 def test_the_agent_is_told_about_the_app_and_its_limits() -> None:
-    objects = rendered({"command": ["npm", "run", "dev"], "port": 5173}, limits={"sync": {"bodyBytes": 5}})
+    objects = rendered({"command": ["npm", "run", "dev"], "port": 5173}, limits={"sync": {"bodyBytes": 5}, "logBytes": 2000000})
     agent = {entry["name"]: entry["value"] for entry in containers(objects)["agent"]["env"]}
     assert json.loads(agent["SANDBOX_APP"]) == {"command": ["npm", "run", "dev"], "port": 5173, "workingDir": "/workspace"}
-    assert json.loads(agent["SANDBOX_LIMITS"]) == {"body_bytes": 5}
+    assert json.loads(agent["SANDBOX_LIMITS"]) == {"body_bytes": 5, "log_bytes": 2000000}
 
 
 @pytest.mark.parametrize("text", ["$(HOME)", "$$(HOME)", "100 $", "$$"])
@@ -185,6 +212,29 @@ def test_storage_class_and_runtime_class_are_left_to_the_cluster_unless_named() 
     assert named["PersistentVolumeClaim/workspace"]["spec"]["storageClassName"] == "fast"
     assert named["ResourceQuota/limits"]["spec"]["hard"]["requests.storage"] == "2Gi"
     assert pod(named)["runtimeClassName"] == "gvisor"
+
+
+def test_the_app_is_started_with_its_limits_and_confined() -> None:
+    env = {
+        entry["name"]: entry.get("value") for entry in containers(rendered(limits={"pids": 200, "openFiles": 300}))["app"]["env"]
+    }
+    asked = {"SANDBOX_NPROC": "200", "SANDBOX_NOFILE": "300", "SANDBOX_NO_NEW_PRIVS": "1", "SANDBOX_LANDLOCK": "1"}
+    assert env.items() >= asked.items()
+    forged = rendered({"env": [{"name": "PORT", "value": "1"}]}, limits={"pids": 200})
+    assert containers(forged)["app"]["env"][-4:] == [
+        {"name": name, "value": value} for name, value in {**asked, "SANDBOX_NOFILE": "16384"}.items()
+    ]
+
+
+def test_the_gvisor_template_differs_from_the_shipped_one_in_its_runtime_alone() -> None:
+    overlay = yaml.safe_load((ROOT / "deploy/gvisor/kustomization.yaml").read_text())
+    (patch,) = overlay["patches"]
+    changes = {change["path"].removeprefix("/spec/"): change["value"] for change in yaml.safe_load(patch["patch"])}
+    assert overlay["resources"] == ["../../templates"]
+    assert changes.keys() == {"description", "runtimeClassName", "hostUsers"}
+    plain, made = pod(rendered()), pod(rendered(**changes))
+    assert {name for name in plain if plain[name] != made[name]} == {"runtimeClassName", "hostUsers"}
+    assert (made["runtimeClassName"], made["hostUsers"]) == ("gvisor", True)
 
 
 def test_expressions_refer_to_nothing_that_kro_does_not_have() -> None:

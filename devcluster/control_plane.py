@@ -58,7 +58,8 @@ def _apiserver(state: State) -> Daemon:
         "audit-log-path": state.logs / "audit.log",
         "audit-log-mode": "batch",
         "audit-log-maxsize": 50,
-        "audit-log-maxbackup": 1,
+        # 200 MiB in all: a whole test run, which writes about 2 MiB a minute, with a day of ordinary work before it
+        "audit-log-maxbackup": 3,
         "allow-privileged": "true",
         "profiling": "false",
     }

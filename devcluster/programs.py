@@ -53,7 +53,7 @@ PROGRAMS = (
     Program("etcd", CLUSTER, "./cmd/etcd"),
     *map(_kubernetes, ("kube-apiserver", "kube-controller-manager", "kubectl")),
     *map(_kubernetes, ("kube-scheduler", "kubelet", "kube-proxy")),
-    *(Program(name, CLUSTER, f"./cmd/{name}") for name in ("coredns", "provisioner", "netprobe")),
+    *(Program(name, CLUSTER, f"./cmd/{name}") for name in ("coredns", "provisioner", "netprobe", "remoteexec")),
     *map(_containerd, ("containerd", "containerd-shim-runc-v2", "ctr")),
     Program("runc", RUNC, "github.com/opencontainers/runc"),
     Program("cilium-agent", CILIUM, "github.com/cilium/cilium/daemon"),
@@ -66,7 +66,8 @@ BY_NAME = {program.name: program for program in PROGRAMS}
 
 GVISOR_PROGRAMS = tuple(program for program in PROGRAMS if program.module is GVISOR)
 API_PROGRAMS = tuple(BY_NAME[name] for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl"))
-NODE_PROGRAMS = tuple(program for program in PROGRAMS if program.module is not GVISOR)
+TEST_PROGRAMS = (BY_NAME["remoteexec"],)  # not part of a cluster: built by the tests that run them
+NODE_PROGRAMS = tuple(program for program in PROGRAMS if program.module is not GVISOR and program not in TEST_PROGRAMS)
 
 DEBIAN_API = ("openssl", "iproute2", "nftables", "util-linux", "procps")
 DEBIAN_NODE = (

@@ -11,10 +11,12 @@ from devcluster.deploy.install import install
 from devcluster.deploy.overlay import OverlayError
 from devcluster.deploy.remove import remove
 from devcluster.deploy.waiting import NotReadyError
+from devcluster.images.archive import BadArchiveError
 from devcluster.images.building import BuildOptions
 from devcluster.images.definition import IMAGES
 from devcluster.images.loading import NoClusterError, load_images
 from devcluster.images.running import CommandFailedError
+from devcluster.images.sbom import UnlockedPackageError
 from devcluster.kubectl import KubectlError
 from devcluster.mirrors.installing import MirrorError
 from devcluster.packages import PackagesMissingError
@@ -42,6 +44,7 @@ def main() -> int:
                 mirrors.start(state)
             install(state)
     except (
+        BadArchiveError,
         CommandFailedError,
         DaemonError,
         ImageImportError,
@@ -51,6 +54,7 @@ def main() -> int:
         NotReadyError,
         OverlayError,
         PackagesMissingError,
+        UnlockedPackageError,
     ) as error:
         print(f"devcluster.deploy: {error}", file=sys.stderr)
         return 1

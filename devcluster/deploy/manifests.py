@@ -6,26 +6,30 @@ from typing import Any
 
 import yaml
 
-from devcluster.deploy.overlay import Mirrors, Object, Site, adapt
+from devcluster.deploy.overlay import Mirrors, Object, Signatures, Site, adapt
+from devcluster.images.building import images_cache
 from devcluster.images.definition import OPERATOR, RUNNER
 from devcluster.images.loading import read_references
+from devcluster.images.signing import public_pem, signature, signing_key
 from devcluster.kubectl import kubectl
 from devcluster.mirrors.serving import read_published
 from devcluster.settings import REPOSITORY, State
 
-FOLDERS = ("crds", "deploy/base", "templates")
+FOLDERS = ("crds", "deploy/base", "templates", "deploy/gvisor", "deploy/creators")
 # What the operator's kinds become known by, and the namespace of all others, come before; a template is checked against its CRD.
 _FIRST = ("CustomResourceDefinition", "Namespace")
 _LAST = ("SandboxTemplate",)
 
 
 def site(state: State) -> Site:
-    """Images that are loaded and mirrors that run."""
+    """Images that are loaded, signatures of those that sandboxes run, and mirrors that run."""
     references = read_references(state)
     images = {f"sandbox-{image.name}": references[image.name] for image in (OPERATOR, RUNNER) if image.name in references}
     published: dict[str, Any] | None = read_published(state)
     mirrors = Mirrors(published["npm"], published["pypi"], published["cidr"], tuple(published["ports"])) if published else None
-    return Site(images, mirrors)
+    key = signing_key(images_cache() / "signing.pem")
+    signed = dict(signature(key, reference) for name, reference in images.items() if name != f"sandbox-{OPERATOR.name}")
+    return Site(images, mirrors, Signatures(public_pem(key), signed))
 
 
 def render(state: State) -> list[Object]:

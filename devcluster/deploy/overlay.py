@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from devcluster.images.signing import CONFIG_MAP as CONFIG_MAP_OF_SIGNATURES
 from devcluster.settings import PREVIEW_LISTEN, PREVIEW_NODE_PORT
 from sandbox_protocol.names import SYSTEM_NAMESPACE
 
@@ -46,11 +47,20 @@ class Mirrors:
 
 
 @dataclass(frozen=True)
+class Signatures:
+    """Of the images that sandboxes run, by the name that the controller looks for; the key that made them, as PEM."""
+
+    public_key: str
+    data: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Site:
     """What this cluster decides."""
 
     images: Mapping[str, str]  # image name in the manifests → digest reference
     mirrors: Mirrors | None
+    signatures: Signatures | None = None
 
 
 def adapt(objects: Sequence[Object], site: Site) -> list[Object]:
@@ -58,6 +68,9 @@ def adapt(objects: Sequence[Object], site: Site) -> list[Object]:
     adapted = [_adapt_one(copy.deepcopy(item), site) for item in objects]
     if not any(item["kind"] == "ConfigMap" and item["metadata"]["name"] == CONFIG_MAP for item in adapted):
         adapted.append(_config_map())
+    if site.signatures is not None:
+        metadata = {"name": CONFIG_MAP_OF_SIGNATURES, "namespace": SYSTEM_NAMESPACE}
+        adapted.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(site.signatures.data)})
     for item in adapted:
         item["metadata"].setdefault("labels", {})[PART_OF[0]] = PART_OF[1]
     return adapted
@@ -79,6 +92,9 @@ def _adapt_one(item: Object, site: Site) -> Object:
 
 def _adapt_template(spec: Object, site: Site, where: str) -> None:
     spec["agentImage"] = _image(spec["agentImage"], site, where)
+    if site.signatures is not None:
+        keys = [{"name": "development", "publicKey": site.signatures.public_key}]
+        spec.setdefault("bounds", {})["signatures"] = {"keys": keys, "offline": True}
     defaults = spec["defaults"]
     defaults["image"] = _image(defaults["image"], site, where)
     if site.mirrors is not None:

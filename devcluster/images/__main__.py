@@ -10,6 +10,7 @@ from devcluster.images.building import BuildOptions, build
 from devcluster.images.definition import IMAGES, Image
 from devcluster.images.loading import NoClusterError, WrongDigestError, load_images
 from devcluster.images.running import CommandFailedError
+from devcluster.images.sbom import UnlockedPackageError
 from devcluster.packages import PackagesMissingError
 from devcluster.settings import state_from_environment
 
@@ -54,6 +55,7 @@ def main() -> int:
         ImageImportError,
         NoClusterError,
         PackagesMissingError,
+        UnlockedPackageError,
         WrongDigestError,
     ) as error:
         print(f"devcluster.images: {error}", file=sys.stderr)

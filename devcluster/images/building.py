@@ -1,4 +1,4 @@
-"""Builds an image unless an equal one was built before; the result is an OCI archive in the content cache."""
+"""Builds an image unless an equal one was built before: an OCI archive in the content cache, and what describes it."""
 
 import fcntl
 import os
@@ -13,6 +13,7 @@ from devcluster.images.archive import to_oci
 from devcluster.images.base import base_tag, ensure_base
 from devcluster.images.builder import Builder, BuildRequest, find_builder
 from devcluster.images.definition import Image, content_key
+from devcluster.images.describing import describe, inputs, is_described
 from devcluster.images.index_settings import write_build_secrets
 from devcluster.images.running import run_logged
 from devcluster.progress import say, step
@@ -41,7 +42,7 @@ def build(image: Image, options: BuildOptions, log: Path) -> Path:
         base = _base_name(builder, options)
         key = content_key(REPOSITORY, image, base, builder.kind)
         archive = images_cache() / image.name / f"{key}.tar"
-        if archive.exists() and not options.pull:
+        if archive.exists() and is_described(archive) and not options.pull:
             os.utime(archive)
             return archive
         if base == base_tag():
@@ -53,8 +54,10 @@ def build(image: Image, options: BuildOptions, log: Path) -> Path:
             arguments={"BASE_IMAGE": base} if base else {},
             pull=options.pull,
         )
+        made_of = inputs(REPOSITORY, image, base, builder.kind)
         with step(f"image {image.name} built by {builder.kind} from {base or 'its default base'}"):
             _build_archive(builder, request, archive, log)
+            describe(REPOSITORY, image, archive, made_of)
         _forget_old(archive.parent)
         return archive
 
@@ -80,7 +83,8 @@ def _build_archive(builder: Builder, request: BuildRequest, archive: Path, log: 
 def _forget_old(folder: Path) -> None:
     newest_first = sorted(folder.glob("*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
     for archive in newest_first[_KEPT_ARCHIVES:]:
-        archive.unlink()
+        for file in folder.glob(f"{archive.stem}.*"):
+            file.unlink()
 
 
 @contextmanager

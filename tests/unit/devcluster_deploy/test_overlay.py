@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from devcluster.deploy.overlay import CONFIG_MAP, Mirrors, OverlayError, Site, adapt
+from devcluster.deploy.overlay import CONFIG_MAP, Mirrors, OverlayError, Signatures, Site, adapt
 
 OPERATOR, RUNNER = "localhost/sandbox-operator@sha256:aa", "localhost/sandbox-runner@sha256:bb"
 MIRRORS = Mirrors("http://203.0.113.20:4873/", "http://203.0.113.20:3141/index/", "203.0.113.20/32", (4873, 3141))
@@ -53,6 +53,16 @@ def test_the_template_gets_images_mirrors_and_what_package_managers_read() -> No
     assert environment["PIP_INDEX_URL"] == MIRRORS.pypi
     assert environment["PIP_TRUSTED_HOST"] == "203.0.113.20"
     assert len(environment) == len(spec["defaults"]["env"]), "names of env entries are unique"
+
+
+def test_the_template_asks_for_signatures_by_the_key_that_made_those_in_the_config_map() -> None:
+    signed = Signatures("-----BEGIN PUBLIC KEY-----", {"sha256-bb.sig": "line"})
+    made = {item["metadata"]["name"]: item for item in adapt([template()], Site(SITE.images, None, signed))}
+    keys = [{"name": "development", "publicKey": "-----BEGIN PUBLIC KEY-----"}]
+    assert made["sandbox-runner"]["spec"]["bounds"]["signatures"] == {"keys": keys, "offline": True}
+    assert made["image-signatures"]["data"] == {"sha256-bb.sig": "line"}
+    assert made["image-signatures"]["metadata"]["namespace"] == "sandbox-system"
+    assert "bounds" not in adapted(template())["spec"]
 
 
 def test_without_mirrors_the_template_keeps_its_egress_and_environment() -> None:

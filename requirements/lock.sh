@@ -16,6 +16,7 @@ upgrade=("$@")
 lock requirements/operator.txt --extra operator pyproject.toml
 lock requirements/runner.txt --extra runner pyproject.toml
 lock requirements/dev.txt --extra dev pyproject.toml
+lock requirements/fuzz.txt --extra fuzz --constraint requirements/dev.txt pyproject.toml
 lock requirements/node.txt requirements/node.in
 lock requirements/mirrors.txt requirements/mirrors.in
 

@@ -125,7 +125,6 @@ CHILDREN = [
     "limitrange/limits",
     "serviceaccount/runner",
     "rolebinding/data-plane",
-    "networkpolicy/isolation",
     "service/control",
     "service/preview",
     "deployment/runner",
@@ -146,11 +145,7 @@ def test_a_deleted_child_is_made_again(cluster: Cluster, shared: Runner, child: 
 @pytest.mark.parametrize(
     ("child", "patch", "expected"),
     [
-        ("networkpolicy/isolation", {"spec": {"egress": [{}]}}, "{.spec.egress[0].ports[0].port}=53"),
-        ("networkpolicy/isolation", {"spec": {"ingress": [{}]}}, "{.spec.ingress[0].ports[0].port}=7070"),
-        ("service/preview", {"spec": {"publishNotReadyAddresses": False}}, "{.spec.publishNotReadyAddresses}=true"),
         ("deployment/runner", {"spec": {"replicas": 3}}, "{.spec.replicas}=0"),
-        ("deployment/runner", {"spec": {"template": {"spec": {"hostUsers": True}}}}, "{.spec.template.spec.hostUsers}=false"),
         ("resourcequota/limits", {"spec": {"hard": {"pods": "99"}}}, "{.spec.hard.pods}=2"),
         ("rolebinding/data-plane", {"subjects": []}, "{.subjects[0].name}=sandbox-apiserver"),
     ],
@@ -236,8 +231,14 @@ def test_a_broken_template_is_told_by_resource_and_field_on_both_objects(
 
 
 def test_an_image_that_cannot_be_pulled_is_told(apply_runner: Callable[..., Runner], make_template: TemplateFactory) -> None:
-    runner = apply_runner({"templateRef": {"name": make_template(lambda spec: spec.update(agentImage="localhost:1/absent:v1"))}})
-    assert "localhost:1/absent:v1" in runner.wait_reason("Ready", "ImagePullBackOff")
+    absent = f"localhost:1/absent@sha256:{'0' * 64}"
+
+    def unsigned(spec: dict[str, Any]) -> None:
+        spec["agentImage"] = absent
+        spec["bounds"].pop("signatures", None)
+
+    runner = apply_runner({"templateRef": {"name": make_template(unsigned)}})
+    assert absent in runner.wait_reason("Ready", "ImagePullBackOff")
 
 
 def test_a_pod_that_fits_nowhere_is_told(apply_runner: Callable[..., Runner], make_template: TemplateFactory) -> None:
@@ -271,7 +272,7 @@ def test_an_image_without_python_is_told(apply_runner: Callable[..., Runner], ma
     assert "python3" in runner.wait_reason("AppReady", "ImageLacksPython")
 
 
-def test_values_from_a_secret_need_the_binding_and_then_arrive(
+def test_values_from_a_secret_or_configmap_need_the_binding_and_then_arrive(
     cluster: Cluster, apply_runner: Callable[..., Runner], namespace: str
 ) -> None:
     cluster.apply(
@@ -280,16 +281,21 @@ def test_values_from_a_secret_need_the_binding_and_then_arrive(
             "kind": "Secret",
             "metadata": {"name": "mine", "namespace": namespace},
             "stringData": {"k": "s3cret"},
-        }
+        },
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "plain", "namespace": namespace}, "data": {"k": "known"}},
     )
-    source = {"secretKeyRef": {"name": "mine", "key": "k"}}
-    runner = apply_runner({"operatingMode": "Suspended", "env": [{"name": "TOKEN", "valueFrom": source}]})
+    sources = {
+        "TOKEN": {"secretKeyRef": {"name": "mine", "key": "k"}},
+        "KNOWN": {"configMapKeyRef": {"name": "plain", "key": "k"}},
+    }
+    env = [{"name": name, "valueFrom": source} for name, source in sources.items()]
+    runner = apply_runner({"operatingMode": "Suspended", "env": env})
     message = runner.wait_reason("Provisioned", "EnvNotReadable")
     command = message[message.index("kubectl ") :].split()[1:]
     cluster.kubectl(*command)  # the message says exactly what to do
     runner.patch({"metadata": {"annotations": {"touched": "1"}}})
     runner.wait("condition=Provisioned")
-    assert runner.child("secret/env")["data"].keys() == {"TOKEN"}
+    assert runner.child("secret/env")["data"].keys() == {"TOKEN", "KNOWN"}
     container = runner.child("deployment/runner")["spec"]["template"]["spec"]["containers"][0]
     assert {"secretKeyRef": {"key": "TOKEN", "name": "env", "optional": True}} in [
         entry.get("valueFrom") for entry in container["env"]

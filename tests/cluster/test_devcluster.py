@@ -47,7 +47,7 @@ spec:
     imagePullPolicy: Never
     args: [serve, ":8080"]
     readinessProbe: {{tcpSocket: {{port: 8080}}, periodSeconds: 1}}
-    resources: {{limits: {{cpu: "1", memory: 128Mi}}, requests: {{cpu: 10m, memory: 16Mi}}}}
+    resources: {{limits: {{cpu: "1", memory: 512Mi}}, requests: {{cpu: 10m, memory: 16Mi}}}}
     securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}
     volumeMounts: [{{name: disk, mountPath: /data}}]
   volumes: [{{name: disk, persistentVolumeClaim: {{claimName: disk}}}}]
@@ -108,9 +108,10 @@ def test_no_pod_reaches_this_machine() -> None:
 
 def test_the_memory_limit_and_the_process_limit_hold() -> None:
     with pytest.raises(KubectlError, match=r"137|killed"):
-        run("dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1")
+        run("dd", "if=/dev/zero", "of=/dev/null", "bs=600M", "count=1")
     with pytest.raises(KubectlError, match=r"can't fork|Resource temporarily"):
-        run("sh", "-c", "i=0; while [ $i -lt 700 ]; do sleep 5 & i=$((i+1)); done")
+        # the kubelet's podPidsLimit is 2048; so many sleeping processes take about half of the memory limit
+        run("sh", "-c", "i=0; while [ $i -lt 2500 ]; do sleep 30 & i=$((i+1)); done")
 
 
 def test_aggregation_is_configured() -> None:

@@ -58,6 +58,23 @@ async def test_a_syntax_error_is_shown_in_the_page_and_mended_there(page: Page, 
     await expect(page.locator("h1")).to_be_visible()
 
 
+async def test_of_edits_in_quick_succession_the_last_is_on_the_page(page: Page, shop: blocking.Sandbox, project: Path) -> None:
+    """Vite's watcher drops what happens to a file within 50 ms of what it told of last."""
+    await page.goto(shop.preview().url)
+    catalog = project / "src" / "pots.js"
+    good = catalog.read_text()
+    try:
+        for number in range(6):
+            name = f"Vase number {number}"
+            for edit in (good + "\nexport const = broken", good.replace("Moss bowl", name)):
+                catalog.write_text(edit)
+                shop.sync(directory=project)
+            await expect(page.locator("body")).to_contain_text(name)
+    finally:
+        catalog.write_text(good)
+        shop.sync(directory=project)
+
+
 def test_the_install_ran_in_the_sandbox_and_stays_out_of_the_manifest(shop: blocking.Sandbox) -> None:
     assert not any(entry.path.startswith("node_modules") for entry in shop.manifest().entries)
     assert any("npm" in line or "added" in line for line in shop.logs())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from sandbox_client import blocking
@@ -140,3 +141,95 @@ async def test_a_suspended_runner_says_so(page: Page, make_runner: RunnerFactory
     sandbox.wait_ready(condition="Suspended")
     await page.goto(url)
     await expect(page.locator("body")).to_contain_text("suspended", ignore_case=True)
+
+
+FORM = """
+import http.server, os, secrets, threading, time, urllib.parse
+
+TOKEN = secrets.token_hex(8)
+PAGE = '''<!doctype html><h1>Form</h1><form method=post action=/order>
+<input type=hidden name=token value=%s><input name=what aria-label=what><button>Order</button></form>
+<output id=ticks></output><output id=state></output><script>
+const source = new EventSource('/ticks')
+source.onmessage = event => ticks.textContent = event.data
+source.onopen = () => state.textContent = 'open'
+source.onerror = () => state.textContent = 'lost'
+</script>''' % TOKEN
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def reply(self, status, body, *headers):
+        self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        if self.path == "/ticks":
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            for number in range(10**6):
+                self.wfile.write(b"data: %d\\n\\n" % number)
+                self.wfile.flush()
+                time.sleep(0.1)
+        kind = ("Content-Type", "text/html")
+        self.reply(200, PAGE.encode(), kind, ("Set-Cookie", f"csrf={TOKEN}; HttpOnly; SameSite=Lax"))
+
+    def do_POST(self):
+        sent = urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        origin = self.headers["Origin"].partition("://")[2]
+        compared = self.headers.get("X-Forwarded-Host") or self.headers["Host"]
+        good = sent["token"] == [TOKEN] and f"csrf={TOKEN}" in self.headers["Cookie"]
+        if not (good and origin == compared == self.headers["Host"]):
+            return self.reply(403, f"forged: {dict(self.headers)}".encode())
+        where = f"http://{self.headers['Host']}/ordered?{urllib.parse.urlencode({'what': sent['what'][0]})}"
+        self.reply(303, b"", ("Location", where))
+
+
+http.server.ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture(scope="module")
+def form(make_runner: RunnerFactory) -> blocking.Sandbox:
+    """Checks its forms as frameworks do: a token in form and cookie, Origin against Host and X-Forwarded-Host."""
+    sandbox = make_runner("form", {"command": ["python3", "-u", "form.py"]})
+    sandbox.sync({"form.py": FORM})
+    sandbox.wait_app()
+    return sandbox
+
+
+async def test_a_form_that_is_guarded_against_forgery_can_be_sent(page: Page, form: blocking.Sandbox) -> None:
+    await page.goto(form.preview().url)
+    origin = page.url
+    await page.get_by_label("what").fill("tea & cake")
+    await page.get_by_role("button", name="Order").click()
+    await page.wait_for_url("**/ordered?*")
+    assert page.url == f"{origin}ordered?what=tea+%26+cake"  # the app redirected to its own local address
+
+
+async def test_events_arrive_in_the_page_and_end_when_somebody_else_revokes(page: Page, form: blocking.Sandbox) -> None:
+    await page.goto(form.preview().url)
+    await expect(page.locator("#ticks")).not_to_be_empty()
+    first = await page.locator("#ticks").inner_text()
+    await expect(page.locator("#ticks")).not_to_have_text(first)
+    form.revoke_previews()
+    await expect(page.locator("#state")).to_have_text("lost", timeout=15_000)
+    answer = await page.reload()
+    assert answer is not None
+    assert answer.status == 401
+
+
+async def test_a_bookmarked_signed_url_that_is_over_keeps_the_session(page: Page, form: blocking.Sandbox) -> None:
+    old = form.preview().url
+    form.revoke_previews()
+    await page.goto(form.preview().url)
+    answer = await page.goto(below(old, "/kept?x=1"))
+    assert answer is not None
+    assert answer.status == 200
+    assert page.url.endswith("/kept?x=1")

@@ -86,6 +86,9 @@ class Cluster:
         pods = self.get("pods", "--namespace", self.refs(sandbox).namespace)["items"]
         return next(str(pod["metadata"]["name"]) for pod in pods if "deletionTimestamp" not in pod["metadata"])
 
+    def pod_uid(self, sandbox: blocking.Sandbox) -> str:
+        return str(self.get("pod", self.pod(sandbox), "--namespace", self.refs(sandbox).namespace)["metadata"]["uid"])
+
     def exec(self, sandbox: blocking.Sandbox, *command: str, container: str = "app") -> str:
         """Standard output of a command inside the pod, as the app's (or agent's) own user: what untrusted code could do."""
         where = ["--namespace", self.refs(sandbox).namespace, self.pod(sandbox), f"--container={container}"]

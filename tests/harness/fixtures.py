@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -12,10 +13,15 @@ import pytest
 from devcluster.settings import state_from_environment
 from sandbox_client import blocking
 from sandbox_client.kubeconfig import Connection
+from sandbox_protocol import names
 from tests.harness.cluster import Cluster, Rule
 
 UserFactory = Callable[[str | Sequence[Rule]], Connection]
 RunnerFactory = Callable[..., blocking.Sandbox]
+
+TEMPLATE = os.environ.get("SANDBOX_TEST_TEMPLATE", names.DEFAULT_TEMPLATE)
+"""`make test-gvisor` runs the tests of the verbs and of the walls with another one."""
+GVISOR = TEMPLATE.endswith("-gvisor")
 
 WEB_SERVER = ["sh", "-c", "echo started; exec python3 -u -m http.server --bind $HOST $PORT"]
 """Serves the workspace: an app that is up in a moment and needs nothing installed."""
@@ -54,10 +60,11 @@ def client(user: UserFactory) -> Iterator[blocking.Client]:
 
 @pytest.fixture(scope="module")
 def make_runner(client: blocking.Client) -> RunnerFactory:
-    """``make_runner(name, spec)``: applied and Ready."""
+    """``make_runner(name, spec)``: applied and Ready, of the template that this run is about unless ``spec`` names one."""
 
     def make(name: str, spec: Mapping[str, Any] | None = None) -> blocking.Sandbox:
-        sandbox = client.apply(name, {"command": WEB_SERVER} if spec is None else spec)
+        made = {"command": WEB_SERVER} if spec is None else spec
+        sandbox = client.apply(name, {"templateRef": {"name": TEMPLATE}, **made})
         sandbox.wait_ready()
         return sandbox
 

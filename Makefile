@@ -9,7 +9,7 @@ UV = index=$$(.venv/bin/pip config get global.index-url 2>/dev/null || true); .v
 # Test runs end with the runner's own closing line; PYTEST_ARGS narrows them, e.g. PYTEST_ARGS='-k sync'
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 
-.PHONY: help demo test test-unit test-cluster test-e2e test-teardown check bench cluster-up cluster-down cluster-status images \
+.PHONY: help demo test test-unit test-cluster test-e2e test-walls test-gvisor test-teardown check bench soak fuzz cluster-up cluster-down cluster-status images \
         load-sandbox-runner-image deploy undeploy locks up
 
 help: ## this list
@@ -32,7 +32,7 @@ up: .venv/ready ## cluster, images and operator, without the demo
 	@$(PY) -m devcluster.everything
 
 test: .venv/ready check test-unit up ## unit, cluster and end-to-end tests on the same cluster
-	@$(PYTEST) tests/cluster tests/e2e
+	@$(PYTEST) tests/cluster tests/e2e tests/audit
 
 test-unit: .venv/ready ## no cluster, no network
 	@$(PYTEST) tests/unit
@@ -43,8 +43,24 @@ test-cluster: up ## against the real cluster
 test-e2e: up ## real Chromium
 	@$(PYTEST) tests/e2e
 
+test-walls: up ## every attack on a sandbox, with the wall and without; prints the table, writes docs/isolation.md
+	@$(PYTEST) $(or $(WALLS),tests/walls) --page
+
+test-gvisor: up ## the tests of the verbs, and an app on its limits, with gVisor's kernel below them
+	@$(PY) -m devcluster up --with gvisor
+	@SANDBOX_TEST_TEMPLATE=sandbox-runner-gvisor $(PYTEST) tests/cluster/test_isolation.py tests/cluster/test_verbs_*.py
+	@SANDBOX_TEST_TEMPLATE=sandbox-runner-gvisor $(PYTEST) tests/walls/test_abuse.py --page
+
+soak: up ## 20,000 syncs and 500 restarts of one runner: is memory flat? Takes some minutes
+	@$(PY) -m tests.bench soak
+
 test-teardown: .venv/ready ## shows that `down` leaves nothing behind; takes the cluster down
 	@$(PYTEST) tests/teardown
+
+SECONDS := 60
+fuzz: .venv/ready ## searches for inputs that break a parser, SECONDS=60 for each of them; FUZZ='tar image' for some
+	@$(UV) pip install -q --python $(PY) --require-hashes -r requirements/fuzz.txt
+	@$(PY) -m tests.fuzz --seconds $(SECONDS) $(FUZZ)
 
 check: .venv/ready ## format, lint, types, layers
 	@.venv/bin/ruff format --check -q .

@@ -75,9 +75,11 @@ class Reader:
         if store is not None and self._position < ring.first:
             for _ in range(BEHIND_STEPS):
                 settled = self._book.settled(self._position)
-                blocks, self._bookmark = await asyncio.to_thread(store.read, self._position, self._bookmark)
-                if blocks and blocks[0].first < ring.first:
-                    return blocks
+                blocks, bookmark = await asyncio.to_thread(store.read, self._position, self._bookmark)
+                if older := [block for block in blocks if block.first < ring.first]:  # beyond it memory may know of more
+                    if len(older) == len(blocks):
+                        self._bookmark = bookmark
+                    return older
                 if settled or self._position >= ring.first:
                     break
                 await asyncio.sleep(BEHIND_SECONDS)

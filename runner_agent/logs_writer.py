@@ -14,8 +14,8 @@ from runner_agent.journal import FULL
 from runner_agent.logs_block import Block
 from runner_agent.logs_store import Mark, Store
 
-PENDING_BYTES = 4 * 1024 * 1024
-"""That wait for a slow disk, at most."""
+PENDING_BYTES = 16 * 1024 * 1024
+"""That wait for a slow disk, at most: as much as a process may print at once, so that no stall costs a line of a build."""
 HURRY_BYTES = 128 * 1024
 """That wait: no pause before the next write."""
 WRITE_BYTES = 256 * 1024

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
-from runner_agent.logs import LogBook
-from runner_agent.logs_block import Block, pack, position
+from runner_agent.logs import BURST_BYTES, LogBook
+from runner_agent.logs_block import Block, Record, pack, position
+from runner_agent.logs_read import open_reader
 from runner_agent.logs_serve import LogServer
 from runner_agent.logs_store import Store
+from runner_agent.logs_writer import PENDING_BYTES
 from sandbox_protocol.log_query import LogQuery, parse_cursor
 
 T0 = 1_800_000_000 * 10**9
@@ -150,11 +152,11 @@ def test_files_that_are_not_ours_are_removed(opening: Callable[..., Store], tmp_
 class Disk(Store):
     """A volume that can be full, or stand still."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limit: int = MIB) -> None:
         self.full = False
         self.moves = threading.Event()
         self.moves.set()
-        super().__init__(folder, MIB, T0)
+        super().__init__(folder, limit, T0)
 
     def append(self, *args: Any) -> None:
         self.moves.wait()
@@ -185,14 +187,52 @@ async def test_a_disk_that_stands_still_holds_nothing_up_and_its_backlog_is_boun
     disk = await asyncio.to_thread(Disk, tmp_path)
     book = LogBook(store=disk)
     disk.moves.clear()
-    for number in range(150):
-        book.write("web", "stdout", b"%06d" % number + b"x" * 60_000 + b"\n")
+    for number in range(400):
+        book.write(("web", "api")[number % 2], "stdout", b"%06d" % number + b"x" * 60_000 + b"\n")
     assert book._writer is not None
-    assert book._writer._pending <= 4 * MIB
+    assert book._writer._pending <= PENDING_BYTES
     assert book._writer._dropped > 0
     last = await told(book, LogQuery(tail=1))
-    assert "".join(record["text"] for record in last).startswith("000149x")
+    assert "".join(record["text"] for record in last).startswith("000399x")
     disk.moves.set()
+    await book.flush()
+
+
+async def test_what_passes_at_once_is_kept_however_slow_the_disk_is(tmp_path: Path) -> None:
+    disk = await asyncio.to_thread(Disk, tmp_path, 32 * MIB)
+    book = LogBook(store=disk)
+    disk.moves.clear()
+    book.write("web", "stdout", b"x" * (BURST_BYTES - 100_000) + b"\n")
+    disk.moves.set()
+    await book.flush()
+    assert sum(len(record["text"]) for record in await told(book)) == BURST_BYTES - 100_000
+
+
+async def test_a_reader_passes_over_nothing_that_is_in_memory_only_or_on_the_volume_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = LogBook(256 * 1024, store=await asyncio.to_thread(Store, tmp_path, 32 * MIB, T0))
+
+    async def write(first: int, end: int) -> None:
+        for number in range(first, end):
+            book.write("web", "stdout", b"%05d" % number + b"x" * 75 + b"\n")
+        while not book.settled(book.ring.next - 1):  # noqa: ASYNC110 - it is a thread that goes on
+            await asyncio.sleep(0)
+
+    await write(0, 100)
+    with monkeypatch.context() as patch:
+        patch.setattr("runner_agent.logs_writer.PENDING_BYTES", 0)
+        await write(100, 4000)  # in memory only, and not all of it
+    await write(4000, 4100)
+    reader = await open_reader(book, LogQuery(follow=True))
+    found = await reader.read() + await reader.read()  # up to within memory
+    await write(4100, 8000)
+    while items := await reader.read():
+        found += items
+    web = [item for item in found if isinstance(item, Record) and item.process == "web"]
+    numbers = [int(line[:5]) for record in web for line in record.text.splitlines()]
+    assert numbers[-4000:] == list(range(4000, 8000))
+    assert numbers[100] < 4000, "what is in memory only was passed over"
     await book.flush()
 
 

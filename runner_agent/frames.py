@@ -22,6 +22,8 @@ MAX_LABEL = 256
 MAX_RUNS = 64
 """In a ``hello``; the launcher itself refuses to run more than 16."""
 MAX_RUN_ID = (1 << 32) - 1
+SHOWN = 64
+"""Paths of one ``show``: of 4 KiB each at most, they fit in a frame several times, and the launcher is soon at its other work."""
 _HEADER = struct.Struct(">IB")
 _RUN_ID = struct.Struct(">I")
 
@@ -107,6 +109,11 @@ def stop(run_id: int, grace: float) -> bytes:
 
 def usage() -> bytes:
     return _control({"type": "usage"})
+
+
+def show(root: str, paths: Sequence[str]) -> bytes:
+    """These files below ``root``, changed from another container, for the watchers in the launcher's."""
+    return _control({"type": "show", "root": root, "paths": list(paths)})
 
 
 def _control(message: Mapping[str, Any]) -> bytes:

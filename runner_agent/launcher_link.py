@@ -102,6 +102,12 @@ class Link:
         if self._writer is not None and not run.exited.done():
             self._writer.write(frames.stop(run.id, grace))
 
+    def show(self, root: str, paths: Sequence[str]) -> None:
+        """Lets the app's watchers see what changed below ``root``. Without a launcher nobody watches."""
+        if self._writer is not None:
+            for at in range(0, len(paths), frames.SHOWN):
+                self._writer.write(frames.show(root, paths[at : at + frames.SHOWN]))
+
     def adopted(self) -> list[Run]:
         """What launchers ran already when they connected, each told once."""
         adopted, self._adopted = self._adopted, []

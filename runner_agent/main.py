@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from runner_agent import doorkeeper, memory, server
+from runner_agent import doorkeeper, isolation, memory, server
 from runner_agent.activity import Activity
 from runner_agent.auth import Credentials
 from runner_agent.logs import LogBook
@@ -50,7 +50,9 @@ async def serve(settings: Settings, workspace: Workspace, credentials: Credentia
         async def touch(paths: Sequence[str]) -> None:
             await sync.touch(paths)  # each of the two tells the other: of a sync, and of what an app may not have seen of it
 
-        supervisor = Supervisor(settings, workspace, logbook, touch)
+        # in gVisor a watcher hears only of what its own container writes
+        shown_below = "/workspace" if await asyncio.to_thread(isolation.is_gvisor) else None
+        supervisor = Supervisor(settings, workspace, logbook, touch, shown_below=shown_below)
         sync = SyncService(workspace, supervisor)
         life.push_async_callback(sync.close)
         await sync.start()

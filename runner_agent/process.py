@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
@@ -60,8 +60,9 @@ class Surroundings(Protocol):
     link: Link
     logbook: LogBook
     working_dir: str
-    touch: Callable[[Sequence[str]], Awaitable[None]]
-    """Gives synced files a new modification time, so that who watches them looks again."""
+
+    async def touch(self, paths: Sequence[str]) -> None:
+        """Gives synced files a new modification time, so that who watches them looks again."""
 
     async def plan(self, process: ProcessSettings) -> Plan:
         """What to run now; NoCommandError says why nothing can."""

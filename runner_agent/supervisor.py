@@ -46,9 +46,13 @@ class Synced(Protocol):
 class Supervisor:
     """``start``, then wake it by ``on_synced`` and ``restart``; ``close`` leaves the app running for the next agent to adopt."""
 
-    def __init__(self, settings: Settings, workspace: Synced, logbook: LogBook, touch: Touch) -> None:
-        self.touch = touch
-        self._repeats = Repeats(touch)
+    def __init__(
+        self, settings: Settings, workspace: Synced, logbook: LogBook, touch: Touch, *, shown_below: str | None = None
+    ) -> None:
+        """``shown_below``: where the app has the tree, if its kernel tells it nothing of what we change."""
+        self._touch = touch
+        self._shown_below = shown_below
+        self._repeats = Repeats(self.touch)
         self.logbook = logbook
         self.working_dir = settings.app.working_dir
         self._settings = settings
@@ -109,6 +113,7 @@ class Supervisor:
                 process.restart(DEFAULT_GRACE_SECONDS)
             else:
                 process.synced(changed)
+        self._show(changed)
         self._repeats.synced(changed)
         return bool(again)
 
@@ -158,6 +163,10 @@ class Supervisor:
             return detect.declared(process.command)
         return await asyncio.to_thread(detect.plan, self._read, process.command, process.port or 0)
 
+    async def touch(self, paths: Sequence[str]) -> None:
+        await self._touch(paths)
+        self._show(paths)
+
     async def prepared(self) -> bool:
         done = await self._installer.done(await asyncio.to_thread(detect.install, self._read))
         if not done:
@@ -165,6 +174,12 @@ class Supervisor:
         return done
 
     # Their life together
+
+    def _show(self, changed: Sequence[str]) -> None:
+        """With the directories above: a watcher knows of a new file by its directory."""
+        if self._shown_below is not None:
+            above = {str(parent) for path in changed for parent in PurePosixPath(path).parents}
+            self.link.show(self._shown_below, [*sorted(above), *changed])
 
     def _request(self, grace: float) -> None:
         self._grace = grace

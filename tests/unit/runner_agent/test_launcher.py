@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import pytest
 
-from runner_agent import frames, launcher
-from runner_agent.frames import Ending, Exited, Hello, Kind, Started
+from runner_agent import frames, inotify, launcher
+from runner_agent.frames import Ending, Exited, Hello, Kind, Started, Usage
 from runner_agent.gate import HANDED_OVER
 
 LAUNCHER = Path(__file__).parents[3] / "runner_agent" / "launcher.py"
@@ -432,6 +432,30 @@ def test_a_message_that_makes_no_sense_ends_the_connection_and_not_the_app(agent
     assert running.id == run
     agent.stop(run, 5)
     agent.message(Exited)
+
+
+def test_what_is_shown_reaches_watchers_and_keeps_its_times(agent: Agent, tmp_path: Path) -> None:
+    (tmp_path / "src" / "gone").mkdir(parents=True)
+    page, link, secret = tmp_path / "src" / "page", tmp_path / "src" / "link", tmp_path / "secret"
+    for file in (page, secret):
+        file.write_text("")
+        os.utime(file, ns=(10**18 + 1, 10**18 + 7))
+    link.symlink_to(secret)
+    watcher = inotify.Inotify()
+    names = {}
+    for folder in (tmp_path, tmp_path / "src"):
+        handle = os.open(folder, os.O_RDONLY)
+        names[watcher.add(handle)] = folder.name
+        os.close(handle)
+    (tmp_path / "src" / "gone").rmdir()
+    list(watcher.read())
+    agent.send(frames.show(str(tmp_path), ["src/page", "src/link", "src/gone/too/deep", "../secret/x", "no\0path"]))
+    agent.send(frames.usage())
+    agent.message(Usage)
+    seen = [(names[event.watch], event.name) for event in watcher.read() if event.mask & inotify.ATTRIB]
+    watcher.close()
+    assert {("src", "page"), ("src", "link"), ("src", ""), (tmp_path.name, "src")} == set(seen)
+    assert [file.stat().st_mtime_ns for file in (page, secret)] == [10**18 + 7] * 2
 
 
 def test_being_told_to_end_takes_the_app_along(tmp_path: Path) -> None:

@@ -540,6 +540,21 @@ async def test_a_sync_that_a_starting_app_did_not_watch_is_shown_to_it_once_it_i
     assert secret.stat().st_mtime_ns == untouched
 
 
+async def test_what_a_sync_changed_is_shown_to_watchers_whose_kernel_does_not_tell_them(
+    pods: Callable[..., Pod], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod = pods(sys.executable, "-c", SERVE)
+    pod.supervisor._shown_below = "/workspace"
+    shown: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(pod.supervisor.link, "show", lambda root, paths: shown.append((root, list(paths))))
+    await pod.start()
+    await pod.until(lambda: pod.supervisor.web.ready)
+    await pod.supervisor.on_synced(["src/a/é\U0001f600.js", "src/b.js"], "auto", False)
+    assert shown == [("/workspace", [".", "src", "src/a", "src/a/é\U0001f600.js", "src/b.js"])]
+    await pod.supervisor.touch(["src/b.js"])
+    assert shown[1:] == [("/workspace", [".", "src", "src/b.js"])]
+
+
 async def test_a_ready_app_is_asked_no_more_and_its_end_is_seen(
     pods: Callable[..., Pod], monkeypatch: pytest.MonkeyPatch
 ) -> None:

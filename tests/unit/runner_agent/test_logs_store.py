@@ -187,13 +187,13 @@ async def test_a_disk_that_stands_still_holds_nothing_up_and_its_backlog_is_boun
     disk = await asyncio.to_thread(Disk, tmp_path)
     book = LogBook(store=disk)
     disk.moves.clear()
-    for number in range(400):
-        book.write(("web", "api")[number % 2], "stdout", b"%06d" % number + b"x" * 60_000 + b"\n")
+    for number in range(700):  # more than wait, and than the writer may have in its hands
+        book.write(("web", "api", "worker")[number % 3], "stdout", b"%06d" % number + b"x" * 60_000 + b"\n")
     assert book._writer is not None
     assert book._writer._pending <= PENDING_BYTES
     assert book._writer._dropped > 0
     last = await told(book, LogQuery(tail=1))
-    assert "".join(record["text"] for record in last).startswith("000399x")
+    assert "".join(record["text"] for record in last).startswith("000699x")
     disk.moves.set()
     await book.flush()
 

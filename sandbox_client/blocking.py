@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from sandbox_client import client as _client
 from sandbox_client import execution, kubeconfig
 from sandbox_client import sandbox as _sandbox
+from sandbox_client.batches import Batched
 from sandbox_client.kubeconfig import Connection
 
 P = ParamSpec("P")
@@ -65,15 +66,22 @@ def _shell(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]) -> Cal
     return call
 
 
-def _iterating(method: Callable[Concatenate[Any, P], AsyncIterator[R]]) -> Callable[Concatenate[Any, P], Iterator[R]]:
+def _iterating(
+    method: Callable[Concatenate[Any, P], AsyncIterator[R]],
+) -> Callable[Concatenate[Any, P], Generator[R, None, None]]:
     @functools.wraps(method)
-    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Generator[R, None, None]:
         source = method(self._inner, *args, **kwargs)
 
-        async def step() -> tuple[R] | None:
-            async for item in source:
-                return (item,)
-            return None
+        async def step() -> Sequence[R]:
+            """As much as comes at once: the way here and back takes as long as a dozen log records. () at the end."""
+            if isinstance(source, Batched):
+                async for batch in source.batches:
+                    return cast("Sequence[R]", batch)
+            else:
+                async for item in source:
+                    return (item,)
+            return ()
 
         async def end() -> None:
             close = getattr(source, "aclose", None)
@@ -81,8 +89,8 @@ def _iterating(method: Callable[Concatenate[Any, P], AsyncIterator[R]]) -> Calla
                 await close()
 
         try:
-            while (found := _Loop.run(step())) is not None:
-                yield found[0]
+            while found := _Loop.run(step()):
+                yield from found
         finally:
             _Loop.finish(end())
 

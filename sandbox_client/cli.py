@@ -134,8 +134,8 @@ async def _logs(client: Client, arguments: argparse.Namespace) -> int:
         process=arguments.process,
     )
     async with contextlib.aclosing(records):
-        async for record in records:
-            print(printer.show(record), end="", flush=arguments.follow)
+        async for batch in records.batches:
+            print("".join(map(printer.show, batch)), end="", flush=arguments.follow)
     return 0
 
 

@@ -6,14 +6,13 @@ A follower is cut off by every roll-out on the way, and by the end of its pod. W
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
-from aiohttp import StreamReader
-
+from sandbox_client import batches
 from sandbox_client.api import Api, Request
+from sandbox_client.batches import Lines
 from sandbox_client.errors import Busy, Unavailable, Unreachable
 from sandbox_client.records import LogRecord
 from sandbox_protocol.log_query import NDJSON, TEXT
@@ -57,54 +56,37 @@ class Query:
         return replace(self, cursor=cursor, tail_lines=None, since_seconds=None, since_time=None)
 
 
-async def lines(api: Api, path: str, query: Query) -> AsyncGenerator[str, None]:
+async def lines(api: Api, path: str, query: Query) -> AsyncGenerator[list[str], None]:
     """Text, as pods/log has it."""
     request = Request("GET", path, query.parameters(), {"Accept": f"{TEXT}, application/json"})
     async with api.open(request, stream=True) as answer:
-        async for line in _split(answer.content):
-            yield line.decode(errors="replace")
+        async for found in Lines(answer.content, LINE_BYTES):
+            yield batches.texts(found)
 
 
-async def records(api: Api, path: str, query: Query) -> AsyncGenerator[LogRecord, None]:
-    """With ``follow`` until the caller stops, whatever breaks meanwhile."""
+async def records(api: Api, path: str, query: Query) -> AsyncGenerator[list[LogRecord], None]:
+    """With ``follow`` until the caller stops, whatever breaks meanwhile. Without, Unreachable where the answer breaks or ends in
+    a record; so with ``previous`` and a limit, which cannot be continued."""
     loop = asyncio.get_running_loop()
+    goes_on = query.follow and not query.previous and query.limit_bytes is None
     connected, delay, heard = False, _FIRST_DELAY, 0.0
     while True:
         request = Request("GET", path, query.parameters(), {"Accept": f"{NDJSON}, application/json"})
         try:
             async with api.open(request, stream=True) as answer:
                 connected, heard = True, loop.time()
-                async for line in _split(answer.content):
-                    record = _record(line)
-                    if record is None:  # cut in two by what broke; it comes again
-                        break
-                    delay, heard = _FIRST_DELAY, loop.time()
-                    query = query.after(record.cursor)
-                    yield record
+                async for received in Lines(answer.content, LINE_BYTES):
+                    found, whole = batches.records(received)
+                    if found:
+                        delay, query = _FIRST_DELAY, query.after(found[-1].cursor)
+                        yield found
+                        heard = loop.time()  # only now: how long the caller took is not the server's silence
+                    if not whole:  # followed, it comes again
+                        raise Unreachable(f"{api.connection.server} broke off its answer to GET {path} within a record")
         except (Unreachable, Unavailable, Busy):
-            if not query.follow or not connected or loop.time() - heard > PATIENCE_SECONDS:
+            if not goes_on or not connected or loop.time() - heard > PATIENCE_SECONDS:
                 raise
-        if not query.follow or query.previous or query.limit_bytes is not None:
+        if not goes_on:
             return
         await asyncio.sleep(delay)
         delay = min(delay * 2, _LAST_DELAY)
-
-
-async def _split(content: StreamReader) -> AsyncIterator[bytes]:
-    rest = b""
-    async for chunk in content.iter_any():
-        *found, rest = (rest + chunk).split(b"\n")
-        while len(rest) > LINE_BYTES:
-            found.append(rest[:LINE_BYTES])
-            rest = rest[LINE_BYTES:]
-        for line in found:
-            yield line
-    if rest:
-        yield rest
-
-
-def _record(line: bytes) -> LogRecord | None:
-    try:
-        return LogRecord.from_json(json.loads(line))
-    except (ValueError, KeyError, TypeError):
-        return None

@@ -10,13 +10,14 @@ import io
 import json
 import tarfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sandbox_client import execution, fetching, logs, syncing, waiting
 from sandbox_client.api import Api, Query, Request, json_request, path
+from sandbox_client.batches import Batched
 from sandbox_client.errors import ApiError, NeverReady, NotFound, Unavailable, Unreachable, WaitTimeout
 from sandbox_client.execution import ExecResult
 from sandbox_client.records import FileChange, FileContent, LogRecord, Manifest, Preview, ProcessState, ProxyAnswer, RunnerStatus
@@ -198,7 +199,7 @@ class Sandbox:
         body = {key: value for key, value in asked.items() if value is not None}
         return ProcessState.from_json(await self._api.json(json_request("POST", f"{self._verbs}/restart", body)))
 
-    async def logs(  # noqa: PLR0913 - the query parameters of pods/log, by their names
+    def logs(  # noqa: PLR0913 - the query parameters of pods/log, by their names
         self,
         *,
         follow: bool = False,
@@ -210,14 +211,12 @@ class Sandbox:
         previous: bool = False,
         stream: Stream | None = None,
         process: str | None = None,
-    ) -> AsyncGenerator[str, None]:
+    ) -> Batched[str]:
         """Lines without their end. ``follow`` goes on until the caller stops or the connection ends."""
         query = logs.Query(follow, tail_lines, since_seconds, since_time, timestamps, limit_bytes, previous, stream, process)
-        async with aclosing(logs.lines(self._api, f"{self._verbs}/log", query)) as found:
-            async for line in found:
-                yield line
+        return Batched(logs.lines(self._api, f"{self._verbs}/log", query))
 
-    async def log_records(  # noqa: PLR0913 - the query parameters of pods/log, by their names
+    def log_records(  # noqa: PLR0913 - the query parameters of pods/log, by their names
         self,
         *,
         follow: bool = False,
@@ -229,14 +228,12 @@ class Sandbox:
         stream: Stream | None = None,
         process: str | None = None,
         cursor: str | None = None,
-    ) -> AsyncGenerator[LogRecord, None]:
+    ) -> Batched[LogRecord]:
         """Lines with process, stream, time and cursor. ``follow`` outlives broken connections, agents and pods: it goes on after
         the last line that it gave out, until the caller stops. Raises ApiError 410 for a cursor of another log; what raised when
-        it could not be connected again for two minutes."""
+        it could not be connected again for two minutes; Unreachable when what is not followed ends within a line."""
         query = logs.Query(follow, tail_lines, since_seconds, since_time, False, limit_bytes, previous, stream, process, cursor)
-        async with aclosing(logs.records(self._api, f"{self._verbs}/log", query)) as found:
-            async for record in found:
-                yield record
+        return Batched(logs.records(self._api, f"{self._verbs}/log", query))
 
     async def exec(self, *command: str, stdin: bytes | None = None) -> ExecResult:
         """Runs a program (no shell) in the app's container, in the workspace, and waits for its end; all output in memory."""

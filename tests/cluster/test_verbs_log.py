@@ -194,7 +194,7 @@ def test_a_reader_that_does_not_read_holds_nothing_up(cluster: Cluster, shell: b
     assert rss < 80 * 1024, f"the agent has {rss} KiB"
     used = int(cluster.exec(shell, "sh", "-c", "du -sk /data/.agent/log | cut -f1", container="agent"))
     assert used <= 33 * 1024
-    stuck.close()  # type: ignore[attr-defined]
+    stuck.close()
 
 
 def test_the_raw_answer_is_ndjson_only_when_asked_for(cluster: Cluster, shell: blocking.Sandbox) -> None:

@@ -43,6 +43,12 @@ class FakeApi:
         self.events: list[list[dict[str, Any]]] = []
         """What each watch is told, one after another."""
         self.log_breaks = 0
+        self.log_pieces: list[bytes] = []
+        """What each log request is answered with, one after another, as it stands; ``log`` when there is none left."""
+        self.log_held = False
+        """Such an answer does not end until its reader hangs up."""
+        self.logs_left = 0
+        """How many readers hung up on a held answer."""
         self._version = 0
         self._watchers: set[asyncio.Queue[tuple[str, dict[str, Any]] | None]] = set()
 
@@ -295,6 +301,8 @@ class FakeApi:
 
     async def _log(self, request: web.Request) -> web.StreamResponse:
         """Text in pieces; records after the cursor, and a connection that breaks when ``log_breaks`` of them were sent."""
+        if self.log_pieces:
+            return await self._log_piece(request, self.log_pieces.pop(0))
         if "x-ndjson" not in request.headers["Accept"]:
             response = web.StreamResponse(headers={"Content-Type": "text/plain"})
             await response.prepare(request)
@@ -313,6 +321,16 @@ class FakeApi:
             process, _, text = line.rpartition(": ")
             record = {"cursor": str(number), "time": T0, "process": process or "web", "stream": "stdout", "text": text}
             await response.write(json.dumps(record).encode() + b"\n")
+        return response
+
+    async def _log_piece(self, request: web.Request, piece: bytes) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(piece)
+        if self.log_held:
+            assert request.transport is not None
+            await self.until(request.transport.is_closing)
+            self.logs_left += 1
         return response
 
     async def _preview(self, request: web.Request) -> web.Response:

@@ -1,7 +1,8 @@
 """`python -m tests.bench log`: lines through the Kubernetes API, against pods/log of a plain pod that printed the same.
 
-One client reads them all, so that it weighs the same everywhere. First, how fast kept lines arrive at a follower; then whether it
-keeps up with an app that prints LIVE_RATE lines a second; then what it costs the agent when an app prints as much as it can.
+One client reads them all, so that it weighs the same everywhere. First, how fast kept lines arrive at a follower, as bytes and as
+records of the SDK; then whether it keeps up with an app that prints LIVE_RATE lines a second; then what it costs the agent when
+an app prints as much as it can.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import aclosing, closing
 
-from sandbox_client import blocking
+from sandbox_client import Client, blocking
 from sandbox_client.api import Api, Request, path
 from sandbox_client.kubeconfig import Connection
 from sandbox_protocol import names
@@ -23,6 +25,7 @@ ROUNDS = 7
 LIVE_RATE, LIVE_SECONDS = 60_000, 5
 LAST = b"all printed"
 GOAL_RATE = 50_000
+ASYNC, BLOCKING = "records of the SDK", "records of the blocking SDK"
 
 _PRINT = f"""
 import sys, time
@@ -67,16 +70,21 @@ def measure(on: Stage) -> list[Figure]:
         "text": (on.user, ours, "text/plain"),
         "pods/log": (on.cluster.admin, plain_pod, "*/*"),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in sources}
+    seconds: dict[str, list[float]] = {name: [] for name in (*sources, ASYNC, BLOCKING)}
     for _ in range(ROUNDS):
         for name, source in sources.items():
             seconds[name].append(asyncio.run(_follow(*source))[0])
+        seconds[ASYNC].append(asyncio.run(_follow_records(on)))
+        seconds[BLOCKING].append(_follow_blocking(sandbox))
     kept = {name: Series(f"{name}, per {LINES} lines", tuple(values), "s") for name, values in seconds.items()}
     against = Series("pods/log of a plain pod that printed the same", kept["pods/log"].values, "s")
+    raw = Series("the NDJSON of the same, its lines counted", kept["NDJSON"].values, "s")
     least = Series(f"{GOAL_RATE} lines/s, the goal", (LINES / GOAL_RATE,), "s")
     return [
         *(Figure(f"log follow of {LINES} lines, {name}", kept[name], against) for name in ("NDJSON", "text")),
         *(Figure(f"log follow of {LINES} lines, {name}", kept[name], least, goal=1.0) for name in ("NDJSON", "text")),
+        *(Figure(f"log follow of {LINES} lines, {name}", kept[name], raw) for name in (ASYNC, BLOCKING)),
+        *(Figure(f"log follow of {LINES} lines, {name}", kept[name], least, goal=1.0) for name in (ASYNC, BLOCKING)),
         _live(sandbox, sources["NDJSON"]),
         _flood(on, sandbox),
     ]
@@ -122,6 +130,26 @@ async def _follow(connection: Connection, url: str, accept: str, *, tail: int | 
                 rest = rest[-1000:] + chunk
                 if LAST in rest and rest.endswith(b"\n"):
                     return time.perf_counter() - began, rest[rest.rindex(b"\n", 0, -1) + 1 :], lines
+    raise AssertionError("the log ended before its last line")
+
+
+async def _follow_records(on: Stage) -> float:
+    """Seconds from the request until the last record."""
+    async with Client(on.user, namespace=on.namespace) as client:
+        began = time.perf_counter()
+        async with aclosing(client.sandbox("log").log_records(follow=True)) as records:
+            async for record in records:
+                if record.text == LAST.decode():
+                    return time.perf_counter() - began
+    raise AssertionError("the log ended before its last line")
+
+
+def _follow_blocking(sandbox: blocking.Sandbox) -> float:
+    began = time.perf_counter()
+    with closing(sandbox.log_records(follow=True)) as records:
+        for record in records:
+            if record.text == LAST.decode():
+                return time.perf_counter() - began
     raise AssertionError("the log ended before its last line")
 
 

@@ -1,11 +1,12 @@
 """Somebody with rights in a runtime namespace, up to the cluster's administrator, changes what keeps its sandbox in: what would
-open the network unseen is refused, the rest is put right."""
+open it unseen, or what nothing brings back, is refused; the rest is put right."""
 
 from __future__ import annotations
 
 import json
 import secrets
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -23,9 +24,13 @@ from tests.walls.frame import Outcome, Walls, stopped, through
 
 NETWORK = "ValidatingAdmissionPolicy `sandbox-network`"
 WORKLOADS = "ValidatingAdmissionPolicy `sandbox-workloads`"
+RIGHTS = "ValidatingAdmissionPolicy `sandbox-rights`"
+WORDS = ("written by the sandbox controller alone", "nobody but a kubelet is given a token of a sandbox's ServiceAccounts")
 OPEN_ALL = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [{}], "egress": [{}]}
 SHUT_ALL = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 LABELS = {"app": "attack"}
+RBAC = "rbac.authorization.k8s.io"
+STRANGER = {"kind": "ServiceAccount", "name": "default", "namespace": "default"}
 
 Change = Callable[[Cluster, str], Any]
 """Made in the namespace; raises KubectlError when it is refused."""
@@ -36,8 +41,8 @@ def create(cluster: Cluster, namespace: str, api_version: str, kind: str, **fiel
     cluster.kubectl("create", "-f", "-", f"--namespace={namespace}", stdin=json.dumps(body))
 
 
-def patched(cluster: Cluster, namespace: str, what: str, patch: Any, kind: str = "merge") -> None:
-    cluster.kubectl("patch", what, f"--namespace={namespace}", f"--type={kind}", "--patch", json.dumps(patch))
+def patched(cluster: Cluster, namespace: str, what: str, patch: Any, *options: str, kind: str = "merge") -> None:
+    cluster.kubectl("patch", what, f"--namespace={namespace}", f"--type={kind}", "--patch", json.dumps(patch), *options)
 
 
 def of_the_pods(cluster: Cluster, namespace: str, **fields: Any) -> None:
@@ -52,6 +57,26 @@ def pod_spec(cluster: Cluster) -> dict[str, Any]:
     (container,) = spec["containers"]
     mounted = {**container, "volumeMounts": [{"name": "control", "mountPath": "/stolen"}]}
     return {**spec, "containers": [mounted], "volumes": [{"name": "control", "secret": {"secretName": names.CONTROL_SECRET}}]}
+
+
+def more_memory(cluster: Cluster, namespace: str) -> None:
+    """For the first container of the pod that is there, while it runs."""
+    (pod, *_) = cluster.get("pods", f"--namespace={namespace}")["items"]
+    resources = {"limits": {"memory": "7Gi"}, "requests": {"memory": "256Mi"}}
+    change = {"spec": {"containers": [{"name": pod["spec"]["containers"][0]["name"], "resources": resources}]}}
+    patched(cluster, namespace, f"pod/{pod['metadata']['name']}", change, "--subresource=resize", kind="strategic")
+
+
+def bind(cluster: Cluster, namespace: str, role: str, subject: dict[str, str]) -> None:
+    reference = {"apiGroup": RBAC, "kind": "ClusterRole", "name": role}
+    create(cluster, namespace, f"{RBAC}/v1", "RoleBinding", roleRef=reference, subjects=[subject])
+
+
+def another_key(cluster: Cluster, namespace: str) -> None:
+    """Token and certificate of the attacker's own making, in a runtime good for this very runner."""
+    labels = cluster.get("namespace", namespace)["metadata"]["labels"]
+    refs = Refs(labels.get(names.LABEL_RUNNER_UID, str(uuid.uuid4())))
+    patched(cluster, namespace, "secret/control", {"data": control_secret.fresh(refs, datetime.now(UTC))})
 
 
 OPENED: dict[str, Change] = {
@@ -132,6 +157,64 @@ RUN: dict[str, Change] = {
             }
         ),
     ),
+    "give the running pod more memory": more_memory,
+    "add a volume": lambda cluster, where: create(
+        cluster,
+        where,
+        "v1",
+        "PersistentVolumeClaim",
+        spec={"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+    ),
+    "delete the volume": lambda cluster, where: cluster.kubectl("delete", "pvc", names.PVC, f"--namespace={where}"),
+}
+GIVEN: dict[str, Change] = {
+    "let a stranger read its Secrets": lambda cluster, where: bind(cluster, where, "edit", STRANGER),
+    "give the runner's account every right": lambda cluster, where: bind(
+        cluster, where, "cluster-admin", {"kind": "ServiceAccount", "name": names.SERVICE_ACCOUNT, "namespace": where}
+    ),
+    "add a Role that reads its Secrets": lambda cluster, where: create(
+        cluster, where, f"{RBAC}/v1", "Role", rules=[{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]
+    ),
+    "give a stranger the data plane's binding": lambda cluster, where: patched(
+        cluster, where, "rolebinding/data-plane", {"subjects": [STRANGER]}
+    ),
+    "ask for a token of the runner's account": lambda cluster, where: cluster.kubectl(
+        "create", "token", names.SERVICE_ACCOUNT, f"--namespace={where}"
+    ),
+    "have a token of the runner's account put into a Secret": lambda cluster, where: cluster.kubectl(
+        "create",
+        "-f",
+        "-",
+        f"--namespace={where}",
+        stdin=json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {
+                    "name": f"attack-{secrets.token_hex(3)}",
+                    "annotations": {"kubernetes.io/service-account.name": names.SERVICE_ACCOUNT},
+                },
+                "type": "kubernetes.io/service-account-token",
+            }
+        ),
+    ),
+    "let its ServiceAccount hand out tokens": lambda cluster, where: patched(
+        cluster, where, "serviceaccount/runner", {"automountServiceAccountToken": True}
+    ),
+    "give its ServiceAccount a role of the cloud": lambda cluster, where: cluster.kubectl(
+        "annotate", "serviceaccount", "runner", f"--namespace={where}", "eks.amazonaws.com/role-arn=arn:aws:iam::1:role/a"
+    ),
+    "give its ServiceAccount credentials of a registry": lambda cluster, where: patched(
+        cluster, where, "serviceaccount/runner", {"imagePullSecrets": [{"name": "theirs"}]}
+    ),
+    "add a ServiceAccount": lambda cluster, where: create(cluster, where, "v1", "ServiceAccount"),
+    "put its own token and key into the Secret": another_key,
+    "make the Secret one that can never change": lambda cluster, where: patched(
+        cluster, where, "secret/control", {"immutable": True}
+    ),
+    "lay out variables for the app": lambda cluster, where: cluster.kubectl(
+        "create", "secret", "generic", names.ENV_SECRET, f"--namespace={where}", "--from-literal=A=b"
+    ),
 }
 
 
@@ -163,6 +246,22 @@ def plain(cluster: Cluster, namespace: str) -> Iterator[str]:
                 "template": {"metadata": {"labels": LABELS}, "spec": pod_spec(cluster)},
             },
         },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": names.PVC, "namespace": name},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+        },
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": names.SERVICE_ACCOUNT, "namespace": name}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": names.CONTROL_SECRET, "namespace": name}},
+        {
+            "apiVersion": f"{RBAC}/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": names.DATA_PLANE_BINDING, "namespace": name},
+            "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "sandbox-data-plane"},
+            "subjects": [],
+        },
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "running", "namespace": name}, "spec": pod_spec(cluster)},
     )
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
@@ -172,7 +271,7 @@ def attempt(cluster: Cluster, namespace: str, change: Change) -> Outcome:
     try:
         change(cluster, namespace)
     except KubectlError as error:
-        if "written by the sandbox controller alone" not in str(error):
+        if not any(words in str(error) for words in WORDS):
             raise
         return stopped("403, the policy's words")
     return through("done")
@@ -202,6 +301,18 @@ def test_the_administrator_runs_nothing_else_in_a_sandbox(
     )
 
 
+@pytest.mark.parametrize("attack", GIVEN)
+def test_the_administrator_gives_no_rights_in_a_sandbox(
+    walls: Walls, cluster: Cluster, runner: blocking.Sandbox, plain: str, attack: str
+) -> None:
+    walls.refuse(
+        f"the administrator: {attack}",
+        wall=RIGHTS,
+        inside=lambda: attempt(cluster, cluster.refs(runner).namespace, GIVEN[attack]),
+        outside=lambda: attempt(cluster, plain, GIVEN[attack]),
+    )
+
+
 def test_the_administrator_adds_no_policy_of_another_network_plugin(
     walls: Walls, cluster: Cluster, runner: blocking.Sandbox, plain: str
 ) -> None:
@@ -228,15 +339,8 @@ def fields(cluster: Cluster, namespace: str, what: str) -> Any:
     return {key: value for key, value in live.items() if key not in {"metadata", "status"}}
 
 
-def another_key(cluster: Cluster, namespace: str) -> None:
-    """Token and certificate of the attacker's own making, good for this very runner."""
-    uid = cluster.get("namespace", namespace)["metadata"]["labels"][names.LABEL_RUNNER_UID]
-    patched(cluster, namespace, "secret/control", {"data": control_secret.fresh(Refs(uid), datetime.now(UTC))})
-
-
-# a Secret that is deleted is not put right but made anew: see test_rotation
+# what is deleted is made again: see test_controller, and of a Secret test_rotation
 REPAIRED: dict[str, tuple[str, Change]] = {
-    "put its own token and key into the Secret": ("secret/control", another_key),
     "lower the Pod Security Standard": (
         "namespace",
         lambda cluster, where: cluster.kubectl(
@@ -247,22 +351,17 @@ REPAIRED: dict[str, tuple[str, Change]] = {
         "deployment/runner",
         lambda cluster, where: patched(cluster, where, "deployment/runner", {"spec": {"replicas": 2}}),
     ),
-    "let its ServiceAccount hand out tokens": (
-        "serviceaccount/runner",
-        lambda cluster, where: patched(cluster, where, "serviceaccount/runner", {"automountServiceAccountToken": True}),
-    ),
-    "give a stranger the data plane's binding": (
-        "rolebinding/data-plane",
-        lambda cluster, where: patched(
-            cluster,
-            where,
-            "rolebinding/data-plane",
-            {"subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "default"}]},
-        ),
-    ),
     "lift the quota": (
         "resourcequota/limits",
         lambda cluster, where: patched(cluster, where, "resourcequota/limits", {"spec": {"hard": {"pods": "99"}}}),
+    ),
+    "leave the quota without a bound of pods": (
+        "resourcequota/limits",
+        lambda cluster, where: patched(cluster, where, "resourcequota/limits", {"spec": {"hard": {"pods": None}}}),
+    ),
+    "leave containers without a limit": (
+        "limitrange/limits",
+        lambda cluster, where: patched(cluster, where, "limitrange/limits", {"spec": {"limits": []}}),
     ),
 }
 

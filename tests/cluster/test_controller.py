@@ -165,6 +165,14 @@ def test_a_changed_child_is_put_right(
     cluster.kubectl("wait", child, "--namespace", shared.runtime, f"--for=jsonpath={wanted}", "--timeout=30s")
 
 
+@pytest.mark.parametrize("kind", ["secrets", "rolebindings", "serviceaccounts", "persistentvolumeclaims", "deployments"])
+def test_an_administrator_writes_everything_again_as_it_is(cluster: Cluster, shared: Runner, kind: str) -> None:
+    """What Kubernetes' manual tells to do after a change of the key that encrypts etcd."""
+    listed = shared.child(kind)
+    assert listed["items"]
+    cluster.kubectl("replace", "-f", "-", stdin=json.dumps(listed))
+
+
 def test_a_weakened_namespace_is_put_right(cluster: Cluster, shared: Runner) -> None:
     label = "pod-security.kubernetes.io/enforce"
     cluster.kubectl("label", "namespace", shared.runtime, f"{label}=privileged", "--overwrite")

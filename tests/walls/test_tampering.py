@@ -165,7 +165,9 @@ RUN: dict[str, Change] = {
         "PersistentVolumeClaim",
         spec={"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
     ),
-    "delete the volume": lambda cluster, where: cluster.kubectl("delete", "pvc", names.PVC, f"--namespace={where}"),
+    "delete the volume": lambda cluster, where: cluster.kubectl(
+        "delete", "pvc", names.PVC, f"--namespace={where}", "--wait=false"
+    ),
 }
 GIVEN: dict[str, Change] = {
     "let a stranger read its Secrets": lambda cluster, where: bind(cluster, where, "edit", STRANGER),

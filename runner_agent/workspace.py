@@ -190,7 +190,7 @@ class Workspace:
     def stage(self) -> Stage:
         self._stages += 1
         identity = f"{secrets.token_hex(4)}-{self._stages}"
-        return Stage(identity, Surroundings(self._staging, self.limits, self._flusher, self._manifest.same))
+        return Stage(identity, Surroundings(self._staging, self.limits, self._flusher, self._manifest))
 
     def require(self, revision: str | None) -> None:
         """412 with both revisions unless ``revision`` is the current one; None requires nothing."""
@@ -248,7 +248,8 @@ class Workspace:
                 modified = sent.modified
                 if not sent.slot:  # of a small sync, or not expected to be needed
                     self._garbage.append(put.slot)
-                    modified = fill_slot(self._staging, put.slot, put.entry, stage.content(sent))
+                    replacing = put.entry.path in self._manifest
+                    modified = fill_slot(self._staging, put.slot, put.entry, stage.content(sent), replacing=replacing)
                 self._written[put.entry.path] = modified
         result = replace(result, revision=after.revision or "")
         if announce is not None:

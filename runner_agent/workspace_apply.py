@@ -19,6 +19,7 @@ stopped, in either direction. After the node went down names and content may be 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -76,9 +77,9 @@ def is_held(tree: Tree, entry: ManifestEntry, there: OnDisk) -> bool:
         os.close(fd)
 
 
-def fill_slot(staging: int, slot: str, entry: ManifestEntry, content: bytes) -> int:
+def fill_slot(staging: int, slot: str, entry: ManifestEntry, content: bytes, *, replacing: bool = False) -> int:
     """Makes the slot of a link, or of a file whose content is at hand; replaces one that is there. Returns the file's
-    modification time in ns, which a rename leaves as it is; 0 of a link."""
+    modification time in ns, which a rename leaves as it is; 0 of a link. ``replacing``: it is to be renamed over another file."""
     if entry.type == "symlink":
         try:
             os.symlink(content, slot, dir_fd=staging)
@@ -88,6 +89,11 @@ def fill_slot(staging: int, slot: str, entry: ManifestEntry, content: bytes) -> 
         return 0
     fd = os.open(slot, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, entry.mode, dir_fd=staging)
     try:
+        if replacing and content:
+            # ext4 (auto_da_alloc) begins to write a file out in the very rename that replaces another by it, unless its blocks
+            # are allocated: 500 of 10 kB take 30 ms then, not 10. The journal has the content, so nothing depends on it
+            with contextlib.suppress(OSError):
+                os.posix_fallocate(fd, 0, len(content))
         write_all(fd, content)
         info = os.fstat(fd)
         if stat.S_IMODE(info.st_mode) != entry.mode:  # what the umask took away; a look costs a fifth of a change

@@ -157,7 +157,7 @@ class Watch:
         try:
             self._enter("")
             for path, found in self._walk(""):
-                self._picture[path] = _hash(found)
+                self._picture[path] = self._hash(found)
                 self._bounded()
         except OSError as error:
             raise _refused(f"the tree cannot be watched: {inotify.explained(error)}") from error
@@ -188,6 +188,15 @@ class Watch:
         self._directories[path] = watch
         self._names[watch] = path
 
+    def _hash(self, found: OnDisk) -> int:
+        """Of a directory its identity and, in the last nine bits, its mode: its times change with its content, which has events
+        of its own."""
+        if found.kind == "directory":
+            return hash(("directory", found.fingerprint[0])) << 9 | found.mode
+        # under gVisor the launcher shows files to the app by setting the times that they have, which only the ctime tells
+        fingerprint = found.fingerprint[:3] if self.polled else found.fingerprint
+        return hash((found.kind, found.mode, fingerprint))
+
     def _bounded(self) -> None:
         if len(self._picture) > ENTRIES:
             raise _refused(f"the tree has more than {ENTRIES} entries, which is as many as are watched")
@@ -206,7 +215,7 @@ class Watch:
             if known is not None:
                 self._gone(path, origins)
             return
-        now = _hash(found)
+        now = self._hash(found)
         if known is None:
             self._created(path, found, origins)
         elif self._replaced(path, known, found):
@@ -220,10 +229,10 @@ class Watch:
         """A directory by something else, or the other way round. A file that takes a file's place is the same path modified."""
         if (path in self._directories) != (found.kind == "directory"):
             return True
-        return found.kind == "directory" and (path in self._ended or known >> 9 != _hash(found) >> 9)
+        return found.kind == "directory" and (path in self._ended or known >> 9 != self._hash(found) >> 9)
 
     def _created(self, path: str, found: OnDisk, origins: _Origins) -> None:
-        self._picture[path] = _hash(found)
+        self._picture[path] = self._hash(found)
         self._bounded()
         self._tell(Change(0, "CREATED", path, found.kind, _size(found), origins.of(path, found.kind)))
         if found.kind != "directory":
@@ -231,7 +240,7 @@ class Watch:
         self._enter(path)
         for below, entry in self._walk(path):
             if below not in self._picture:
-                self._picture[below] = _hash(entry)
+                self._picture[below] = self._hash(entry)
                 self._bounded()
                 self._tell(Change(0, "CREATED", below, entry.kind, _size(entry), origins.of(below, entry.kind)))
 
@@ -270,14 +279,6 @@ class _Origins:
         if path in self._synced or (kind == "directory" and path in self._above):
             return "sync"
         return "sync" if any(above in self._synced for above in paths.ancestors(path)) else "app"
-
-
-def _hash(found: OnDisk) -> int:
-    """Of a directory its identity and, in the last nine bits, its mode: its times change with its content, which has events of
-    its own."""
-    if found.kind == "directory":
-        return hash(("directory", found.fingerprint[0])) << 9 | found.mode
-    return hash((found.kind, found.mode, found.fingerprint))
 
 
 def _size(found: OnDisk) -> int | None:

@@ -261,3 +261,18 @@ def test_under_gvisor_every_look_goes_everywhere(tree: Path, monkeypatch: pytest
     assert not elsewhere.polled
     elsewhere.close()
     os.close(root)
+
+
+def test_what_is_shown_to_an_app_under_gvisor_is_no_change_of_its_own(tree: Path) -> None:
+    """The launcher sets the times that a file has: see ``show`` there."""
+    root = os.open(tree, os.O_RDONLY)
+    polled = Watch(Tree(root), polled=True)
+    (tree / "src/b.js").write_text("b")
+    assert told(polled, ["src/b.js"]) == [("CREATED", "src/b.js", "sync")]
+    times = (tree / "src/b.js").stat()
+    os.utime(tree / "src/b.js", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert told(polled) == []
+    (tree / "src/b.js").write_text("c")
+    assert told(polled) == [("MODIFIED", "src/b.js", "app")]
+    polled.close()
+    os.close(root)

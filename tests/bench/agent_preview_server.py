@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from runner_agent import memory
+from runner_agent import doorkeeper, memory, preview
 from runner_agent.activity import Activity
 from runner_agent.logs import LogBook
-from runner_agent.preview import start_preview
 from runner_agent.settings import Settings
 from runner_agent.supervisor import Supervisor
 
@@ -29,9 +28,10 @@ async def _nothing_to_touch(_: Sequence[str]) -> None:
 async def serve(port: int, backend: int, folder: Path) -> None:
     settings = Settings(data=folder, preview_port=port)
     settings = replace(settings, app=replace(settings.app, port=backend))
+    preview._PLACES = doorkeeper.Places(own_pod=512)  # the load comes over loopback here, as only the app does in a pod
     logbook = LogBook()
     supervisor = Supervisor(settings, _NoWorkspace(), logbook, _nothing_to_touch)
-    server = await start_preview(settings, supervisor, logbook, Activity())
+    server = await preview.start_preview(settings, supervisor, logbook, Activity())
     memory.settle()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from runner_agent.journal import FULL
@@ -15,7 +16,8 @@ from runner_agent.logs_block import Block
 from runner_agent.logs_store import Mark, Store
 
 PENDING_BYTES = 16 * 1024 * 1024
-"""That wait for a slow disk, at most: as much as a process may print at once, so that no stall costs a line of a build."""
+"""That wait for a slow disk, at most, what is being written included: as much as a process may print at once, so that no stall
+costs a line of a build."""
 HURRY_BYTES = 128 * 1024
 """That wait: no pause before the next write."""
 WRITE_BYTES = 256 * 1024
@@ -42,7 +44,7 @@ class Writer:
         self._notify = notify
         self._clock = clock
         self._ready = threading.Condition()
-        self._batches: list[_Batch] = []
+        self._batches: deque[_Batch] = deque()
         self._pending = 0
         self._idle = False
         self._closing = False
@@ -86,25 +88,27 @@ class Writer:
 
     def _work(self) -> None:
         while batches := self._take():
-            for at, batch in enumerate(batches):
-                self._writing = batch.block.first
-                if not self._write(batch):
-                    lost = sum(other.block.lines for other in batches[at:])
+            while batches:
+                self._writing = batches[0].block.first
+                if not self._write(batches[0]):
                     with self._ready:
-                        self._dropped += lost
+                        self._pending -= sum(len(batch.block.data) for batch in batches)
+                        self._dropped += sum(batch.block.lines for batch in batches)
                         self._ready.wait_for(lambda: self._closing, RETRY_SECONDS)
                     break
+                with self._ready:
+                    self._pending -= len(batches.popleft().block.data)
             with self._ready:
                 self._writing = None
                 self._ready.wait_for(lambda: self._closing or self._pending >= HURRY_BYTES, PAUSE_SECONDS)
         self._store.close()
 
-    def _take(self) -> list[_Batch]:
+    def _take(self) -> deque[_Batch]:
         with self._ready:
             while not self._batches and not self._closing:
                 self._idle = True
                 self._ready.wait()
-            batches, self._batches, self._pending = self._batches, [], 0
+            batches, self._batches = self._batches, deque()
             self._writing = batches[0].block.first if batches else None
             return batches
 

@@ -18,7 +18,7 @@ from runner_agent.logs_block import Block, Record, pack, position
 from runner_agent.logs_read import open_reader
 from runner_agent.logs_serve import LogServer
 from runner_agent.logs_store import Store
-from runner_agent.logs_writer import PENDING_BYTES
+from runner_agent.logs_writer import PENDING_BYTES, Writer
 from sandbox_protocol.log_query import LogQuery, parse_cursor
 
 T0 = 1_800_000_000 * 10**9
@@ -187,7 +187,7 @@ async def test_a_disk_that_stands_still_holds_nothing_up_and_its_backlog_is_boun
     disk = await asyncio.to_thread(Disk, tmp_path)
     book = LogBook(store=disk)
     disk.moves.clear()
-    for number in range(700):  # more than wait, and than the writer may have in its hands
+    for number in range(700):  # more than may wait
         book.write(("web", "api", "worker")[number % 3], "stdout", b"%06d" % number + b"x" * 60_000 + b"\n")
     assert book._writer is not None
     assert book._writer._pending <= PENDING_BYTES
@@ -196,6 +196,37 @@ async def test_a_disk_that_stands_still_holds_nothing_up_and_its_backlog_is_boun
     assert "".join(record["text"] for record in last).startswith("000699x")
     disk.moves.set()
     await book.flush()
+
+
+class Stepwise(Store):
+    """A volume that writes a block when it is told to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.began, self.may = threading.Semaphore(0), threading.Semaphore(0)
+        self.may.release()  # for the first block, which says that there is a log
+        super().__init__(folder, MIB, T0)
+        self.began.acquire()
+
+    def append(self, *args: Any) -> None:
+        self.began.release()
+        self.may.acquire()
+        super().append(*args)
+
+
+def test_what_is_being_written_counts_as_waiting(tmp_path: Path) -> None:
+    disk = Stepwise(tmp_path)
+    writer = Writer(disk, lambda _: None)
+    half = PENDING_BYTES // 2 + 1
+    writer.put(disk.start, b"1", 1)
+    disk.began.acquire()
+    writer.put(disk.start + 1, bytes(half), 1)
+    disk.may.release()
+    disk.began.acquire()  # the half is in its hands now
+    writer.put(disk.start + 2, bytes(half), 1)
+    assert writer._dropped == 1
+    disk.may.release(9)
+    writer.close(5)
+    assert writer._pending == 0
 
 
 async def test_what_passes_at_once_is_kept_however_slow_the_disk_is(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from runner_agent import detect
+from runner_agent import detect, paths
 from runner_agent.detect import Plan
 from runner_agent.install import LABEL as INSTALL
 from runner_agent.install import Installer, Place
@@ -178,7 +178,7 @@ class Supervisor:
     def _show(self, changed: Sequence[str]) -> None:
         """With the directories above: a watcher knows of a new file by its directory."""
         if self._shown_below is not None:
-            above = {str(parent) for path in changed for parent in PurePosixPath(path).parents}
+            above = {each for path in changed for each in (".", *paths.ancestors(path))}
             self.link.show(self._shown_below, [*sorted(above), *changed])
 
     def _request(self, grace: float) -> None:

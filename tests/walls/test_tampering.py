@@ -279,45 +279,36 @@ def attempt(cluster: Cluster, namespace: str, change: Change) -> Outcome:
     return through("done")
 
 
-@pytest.mark.parametrize("attack", OPENED)
-def test_the_administrator_opens_no_way_into_a_sandbox(
-    walls: Walls, cluster: Cluster, runner: blocking.Sandbox, plain: str, attack: str
-) -> None:
-    walls.refuse(
+Refused = Callable[[str, str, Change], None]
+
+
+@pytest.fixture
+def refused(walls: Walls, cluster: Cluster, runner: blocking.Sandbox, plain: str) -> Refused:
+    """``refused(attack, wall, change)``: the administrator tries the change in a sandbox, and where there is no wall."""
+    return lambda attack, wall, change: walls.refuse(
         f"the administrator: {attack}",
-        wall=NETWORK,
-        inside=lambda: attempt(cluster, cluster.refs(runner).namespace, OPENED[attack]),
-        outside=lambda: attempt(cluster, plain, OPENED[attack]),
+        wall=wall,
+        inside=lambda: attempt(cluster, cluster.refs(runner).namespace, change),
+        outside=lambda: attempt(cluster, plain, change),
     )
+
+
+@pytest.mark.parametrize("attack", OPENED)
+def test_the_administrator_opens_no_way_into_a_sandbox(refused: Refused, attack: str) -> None:
+    refused(attack, NETWORK, OPENED[attack])
 
 
 @pytest.mark.parametrize("attack", RUN)
-def test_the_administrator_runs_nothing_else_in_a_sandbox(
-    walls: Walls, cluster: Cluster, runner: blocking.Sandbox, plain: str, attack: str
-) -> None:
-    walls.refuse(
-        f"the administrator: {attack}",
-        wall=WORKLOADS,
-        inside=lambda: attempt(cluster, cluster.refs(runner).namespace, RUN[attack]),
-        outside=lambda: attempt(cluster, plain, RUN[attack]),
-    )
+def test_the_administrator_runs_nothing_else_in_a_sandbox(refused: Refused, attack: str) -> None:
+    refused(attack, WORKLOADS, RUN[attack])
 
 
 @pytest.mark.parametrize("attack", GIVEN)
-def test_the_administrator_gives_no_rights_in_a_sandbox(
-    walls: Walls, cluster: Cluster, runner: blocking.Sandbox, plain: str, attack: str
-) -> None:
-    walls.refuse(
-        f"the administrator: {attack}",
-        wall=RIGHTS,
-        inside=lambda: attempt(cluster, cluster.refs(runner).namespace, GIVEN[attack]),
-        outside=lambda: attempt(cluster, plain, GIVEN[attack]),
-    )
+def test_the_administrator_gives_no_rights_in_a_sandbox(refused: Refused, attack: str) -> None:
+    refused(attack, RIGHTS, GIVEN[attack])
 
 
-def test_the_administrator_adds_no_policy_of_another_network_plugin(
-    walls: Walls, cluster: Cluster, runner: blocking.Sandbox, plain: str
-) -> None:
+def test_the_administrator_adds_no_policy_of_another_network_plugin(cluster: Cluster, refused: Refused) -> None:
     if not cluster.kubectl("api-resources", "--api-group=cilium.io", "--output=name").strip():
         pytest.skip("no Cilium here")
     spec = {"endpointSelector": {}, "egress": [{"toEntities": ["all"]}], "ingress": [{"fromEntities": ["all"]}]}
@@ -325,12 +316,7 @@ def test_the_administrator_adds_no_policy_of_another_network_plugin(
     def change(cluster: Cluster, where: str) -> None:
         create(cluster, where, "cilium.io/v2", "CiliumNetworkPolicy", spec=spec)
 
-    walls.refuse(
-        "the administrator: add a CiliumNetworkPolicy that opens everything",
-        wall=NETWORK,
-        inside=lambda: attempt(cluster, cluster.refs(runner).namespace, change),
-        outside=lambda: attempt(cluster, plain, change),
-    )
+    refused("add a CiliumNetworkPolicy that opens everything", NETWORK, change)
 
 
 def fields(cluster: Cluster, namespace: str, what: str) -> Any:

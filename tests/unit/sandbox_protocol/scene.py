@@ -53,4 +53,12 @@ async def echo_length(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
 
+async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """And close without an answer at the second request, as a server does whose patience just ended."""
+    await read_head(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    await read_head(reader)
+    writer.close()
+
+
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -6,7 +6,7 @@ import pytest
 
 from sandbox_protocol.http1 import Head, ProtocolError, parse_request
 from sandbox_protocol.http1_memo import CHUNKED, UNTIL_CLOSE, Memo, answer, split
-from tests.unit.sandbox_protocol.scene import GET, Make, Scene, echo_length, read_head
+from tests.unit.sandbox_protocol.scene import GET, Make, Scene, answer_once, echo_length, read_head
 
 
 async def ok(scene: Scene, sent: bytes = GET) -> None:
@@ -135,13 +135,7 @@ async def test_what_ends_or_changes_the_connection_is_never_remembered(make: Mak
 
 
 async def test_a_stale_idle_connection_is_replaced_for_a_known_head_too(make: Make) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_head(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-        await read_head(reader)
-        writer.close()
-
-    scene = await make(serve)
+    scene = await make(answer_once)
     reader, writer = await scene.ask(GET)
     await read_head(reader)
     await reader.readexactly(2)

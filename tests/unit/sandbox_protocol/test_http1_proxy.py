@@ -11,7 +11,7 @@ from sandbox_protocol.http1_client import Client
 from sandbox_protocol.http1_proxy import Proxy
 from sandbox_protocol.http1_routing import Forward, Reply, plain_reply
 from sandbox_protocol.http1_sides import Upstream
-from tests.unit.sandbox_protocol.scene import GET, Make, echo_length, read_head
+from tests.unit.sandbox_protocol.scene import GET, Make, answer_once, echo_length, read_head
 
 
 async def test_requests_share_a_connection_on_both_sides(make: Make) -> None:
@@ -125,13 +125,7 @@ async def test_interim_answers_pass(make: Make) -> None:
 
 
 async def test_a_stale_idle_connection_is_replaced_without_the_client_noticing(make: Make) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_head(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-        await read_head(reader)  # the second request: closed without an answer, as a server does whose patience just ended
-        writer.close()
-
-    scene = await make(serve)
+    scene = await make(answer_once)
     reader, writer = await scene.ask(GET)
     await read_head(reader)
     await reader.readexactly(2)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from sandbox_client import SandboxError, Unavailable, blocking
 from tests.harness.cluster import Cluster
 from tests.harness.fixtures import RunnerFactory
-from tests.harness.processes import agent_pid
+from tests.harness.killing import agent_killer
 
 FILES = 1500
 
@@ -57,9 +53,7 @@ def test_a_killed_agent_leaves_the_old_or_the_new_revision(cluster: Cluster, mak
         before = sandbox.manifest().revision
         assert before is not None
         digests.setdefault(before, content(sandbox))
-        pid = agent_pid(cluster, sandbox)
-        if pid is None:
-            pytest.skip("the node's processes are not on this machine")
+        kill = agent_killer(cluster, sandbox)
         started = threading.Event()
 
         def sync(number: int = number, started: threading.Event = started) -> str | None:
@@ -73,7 +67,7 @@ def test_a_killed_agent_leaves_the_old_or_the_new_revision(cluster: Cluster, mak
             answer = pool.submit(sync)
             started.wait()
             time.sleep(seconds * share)
-            os.kill(pid, signal.SIGKILL)
+            kill()
             acknowledged = answer.result()
         wait_for_agent(sandbox)
         after = sandbox.manifest().revision

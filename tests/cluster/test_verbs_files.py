@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
-import signal
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -22,7 +20,7 @@ from sandbox_client.kubeconfig import Connection
 from sandbox_protocol import names
 from tests.harness.cluster import Cluster
 from tests.harness.fixtures import RunnerFactory, UserFactory
-from tests.harness.processes import agent_pid
+from tests.harness.killing import agent_killer
 
 
 def verb(sandbox: blocking.Sandbox) -> str:
@@ -50,13 +48,11 @@ def test_an_upload_goes_on_after_the_agent_was_killed_in_the_middle_of_it(
     monkeypatch.setattr(uploading, "PART_BYTES", 4 * 1024 * 1024)
     content = random.Random(2).randbytes(40_000_000)
     (tmp_path / "video.bin").write_bytes(content)
-    pid = agent_pid(cluster, sandbox)
-    if pid is None:
-        pytest.skip("the node's processes are not on this machine")
+    kill = agent_killer(cluster, sandbox)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(sandbox.sync, directory=tmp_path)
         time.sleep(0.6)
-        os.kill(pid, signal.SIGKILL)
+        kill()
         result = answer.result()
     assert (result.written, result.bytes) == (1, len(content))
     assert sandbox.read_file("video.bin").content == content

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +13,7 @@ from sandbox_client import ApiError, LogRecord, SandboxError, blocking
 from sandbox_client.api import Request
 from tests.harness.cluster import Cluster
 from tests.harness.fixtures import RunnerFactory
-from tests.harness.processes import agent_pid
+from tests.harness.killing import agent_killer
 from tests.harness.requests import send
 
 COUNTER = "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.02; done"
@@ -152,14 +150,12 @@ def test_a_follower_goes_on_without_loss_when_its_pod_is_replaced(cluster: Clust
 
 
 def test_a_killed_agent_repeats_nothing_and_its_followers_go_on(cluster: Cluster, shell: blocking.Sandbox) -> None:
-    pid = agent_pid(cluster, shell)
-    if pid is None:
-        pytest.skip("the node's processes are not on this machine")
+    kill = agent_killer(cluster, shell)
     run(shell, COUNTER)
     start = len(list(shell.log_records()))
     follower = Follower(shell)
     follower.until(lambda: len(follower.records) > start + 50)
-    os.kill(pid, signal.SIGKILL)
+    kill()
     follower.until(lambda: any("without notice" in record.text for record in follower.records[start:]))
     told = next(at for at, record in enumerate(follower.records) if at >= start and "without notice" in record.text)
     follower.until(lambda: len(follower.records) > told + 50)

@@ -31,6 +31,13 @@ def test_a_run_of_some_tests_leaves_the_rows_of_the_others(tmp_path: Path, monke
     assert frame.merged([one, two, gone, elsewhere], [again]) == [two, elsewhere, again]
 
 
+def test_a_test_that_fails_below_one_kernel_keeps_its_rows_of_the_other() -> None:
+    runc, gvisor = (Row(profile, "w", "a", "refused: x", "", "test_a.py::test_one") for profile in ("every sandbox", "gvisor"))
+    other = Row("gvisor", "w", "b", "refused: x", "", "test_a.py::test_two")
+    assert frame.without({runc.test}, [runc, gvisor, other], gvisor=True) == [runc, other]
+    assert frame.without({runc.test}, [runc, gvisor, other], gvisor=False) == [gvisor, other]
+
+
 def test_an_attack_that_goes_through_fails_and_so_does_one_that_proves_nothing() -> None:
     rows: list[Row] = []
     walls = Walls("t", rows)

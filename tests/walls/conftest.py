@@ -46,7 +46,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         reports = [*terminalreporter.stats.get("failed", []), *terminalreporter.stats.get("error", [])]
         failed = {_test(report.nodeid) for report in reports}
         old = frame.parse(frame.PAGE.read_text()) if frame.PAGE.exists() else []
-        kept = [row for row in frame.merged(old, rows) if row.test not in failed]
+        kept = frame.without(failed, frame.merged(old, rows), gvisor=GVISOR)
         frame.PAGE.write_text(frame.render(kept))
         terminalreporter.write_line(f"written: {frame.PAGE.relative_to(frame.ROOT)}, without tests that failed")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from sandbox_operator.controller import control_secret
 from sandbox_protocol import names
 from tests.harness.cluster import Cluster
 from tests.harness.fixtures import RunnerFactory
+from tests.harness.killing import agent_killer
 from tests.harness.preview import Visitor, browserlike
 from tests.harness.processes import agent_pid
 from tests.walls import places
@@ -102,9 +104,9 @@ BIND = """
 import errno, socket, sys
 codes = set()
 for port in (7070, 7071, 7080):
-    # the launcher asks for 7071 at 127.0.0.1 alone, so nothing is won by another address of it
-    own = [] if port == 7071 else [socket.gethostbyname(socket.gethostname())]
-    for host in ("", "127.0.0.1", *own):
+    # the launcher asks for 7071 at 127.0.0.1 alone, so nothing is won by another address of it, or by all of them
+    own = [] if port == 7071 else ["", socket.gethostbyname(socket.gethostname())]
+    for host in ("127.0.0.1", *own):
         door = socket.socket()
         for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
             door.setsockopt(socket.SOL_SOCKET, option, 1)
@@ -301,8 +303,9 @@ def taken(cluster: Cluster, robbed: Robbed) -> Robbed:
     """Its agent has crashed in a way that writes a core file, and the thief was quicker than the new one."""
     pid = agent_pid(cluster, robbed.sandbox)
     if pid is None:
-        pytest.skip("the node's processes are not on this machine")
-    crash(pid)
+        agent_killer(cluster, robbed.sandbox, signal.SIGSEGV)()
+    else:
+        crash(pid)
     for _ in range(100):
         if all(robbed.taken(port).startswith(b"bound") for port in PORTS):
             return robbed

@@ -19,6 +19,7 @@ from sandbox_operator.controller import control_secret
 from sandbox_protocol import names
 from sandbox_protocol.refs import Refs
 from tests.harness.cluster import Cluster
+from tests.harness.fixtures import GVISOR
 from tests.walls import places
 from tests.walls.frame import Outcome, Walls, stopped, through
 
@@ -105,7 +106,14 @@ OPENED: dict[str, Change] = {
         "delete", "networkpolicy", names.NETWORK_POLICY, f"--namespace={where}"
     ),
 }
+# gVisor's profile has its own kernel instead of users of its own: deploy/gvisor
+NEARER_TO_THE_NODE: dict[str, Change] = (
+    {"let the pod use the node's kernel": lambda cluster, where: of_the_pods(cluster, where, runtimeClassName=None)}
+    if GVISOR
+    else {"let the pod use the node's users": lambda cluster, where: of_the_pods(cluster, where, hostUsers=True)}
+)
 RUN: dict[str, Change] = {
+    **NEARER_TO_THE_NODE,
     "mount the control Secret in the app": lambda cluster, where: patched(
         cluster,
         where,
@@ -121,7 +129,6 @@ RUN: dict[str, Change] = {
     ),
     "let the app see the agent's processes": lambda cluster, where: of_the_pods(cluster, where, shareProcessNamespace=True),
     "let the pod use the node's network": lambda cluster, where: of_the_pods(cluster, where, hostNetwork=True, hostUsers=True),
-    "let the pod use the node's users": lambda cluster, where: of_the_pods(cluster, where, hostUsers=True),
     "mount a ServiceAccount token": lambda cluster, where: of_the_pods(cluster, where, automountServiceAccountToken=True),
     "run a pod with the control Secret": lambda cluster, where: create(cluster, where, "v1", "Pod", spec=pod_spec(cluster)),
     "run a Job with the control Secret": lambda cluster, where: create(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from runner_agent import doorkeeper
+from runner_agent import doorkeeper, isolation
 from runner_agent.doorkeeper import OWN_POD, Places, peer_of
 
 
@@ -76,3 +80,30 @@ def test_a_port_that_is_taken_is_an_error_and_leaves_nothing_open() -> None:
     with pytest.raises(OSError, match="in use"):
         doorkeeper.listen(door.getsockname()[1], Places(own_pod=1), "127.0.0.1")
     door.close()
+
+
+def test_the_addresses_that_others_know_this_machine_by_are_its_own() -> None:
+    found = doorkeeper.own_addresses()
+    assert found[0] == "127.0.0.1"
+    assert len(set(found)) == len(found)
+    assert all(doorkeeper.is_own(address) for address in found)
+
+
+def test_in_gvisor_each_address_of_the_pod_is_listened_on_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real socket cannot do so here: Linux refuses it, to us as to the app, which is why only gVisor needs it."""
+    opened: list[tuple[str, int]] = []
+
+    def note(_family: int, host: str, port: int, _places: Places, present: Counter[str]) -> Any:
+        opened.append((host, port))
+        return SimpleNamespace(getsockname=lambda: (host, 7070), present=present)
+
+    monkeypatch.setattr(doorkeeper._Door, "opened", note)
+    monkeypatch.setattr(doorkeeper, "own_addresses", lambda: ["127.0.0.1", "10.244.0.7", "fd00::7"])
+    monkeypatch.setattr(isolation, "is_gvisor", lambda: False)
+    everywhere = ["0.0.0.0", "::"] if socket.has_ipv6 else ["0.0.0.0"]
+    doorkeeper.listen(7070, Places(own_pod=1))
+    assert [host for host, _ in opened] == everywhere
+    opened.clear()
+    monkeypatch.setattr(isolation, "is_gvisor", lambda: True)
+    doorkeeper.listen(7070, Places(own_pod=1))
+    assert opened == [(host, 7070) for host in (*everywhere, "127.0.0.1", "10.244.0.7", "fd00::7")]

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
     from typing import Any
 
-    from runner_agent import emptying, isolation
+    from runner_agent import emptying, isolation, overrun
 
     Told = list[dict[str, Any]]
 else:
@@ -55,6 +55,7 @@ else:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import emptying
     import isolation
+    import overrun
 
     del sys.path[0]
 
@@ -229,6 +230,7 @@ class Run:
         self.lost_at: float | None = None  # monotonic; when its keeper was found killed
         self.quiet_walks = 0
         self.oom_kills = oom_kills()  # before it began
+        self.overran: tuple[str, bool] | None = None  # why it was ended with all that ran, and whether for memory
 
     @property
     def ending(self) -> bool:
@@ -503,6 +505,8 @@ class Launcher:
         self._address = ("127.0.0.1", port)
         self._bounds = bounds
         self._measured = measured
+        self._watch = overrun.Watch(bounds.nproc) if measured.get("kernel") == "gVisor" else None
+        self._look_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._outbox = Outbox()
         self._runs: dict[int, Run] = {}
@@ -533,6 +537,7 @@ class Launcher:
                 self._connect()
             for key, mask in self._selector.select(self._timeout()):
                 key.data(mask)
+            self._bound()
             self._care_for_runs()
             self._flush()
             if self._exit_at is not None and (not self._runs or time.monotonic() >= self._exit_at):
@@ -540,7 +545,7 @@ class Launcher:
 
     def _timeout(self) -> float | None:
         """Seconds until something is due, None to wait for an event."""
-        due = [self._exit_at]
+        due = [self._exit_at, self._look_at if self._watch else None]
         if self._socket is None:
             due.append(self._retry_at)
         if any(run.ending for run in self._runs.values()):
@@ -764,6 +769,17 @@ class Launcher:
             self._stray_ended = False
             self._walk_at = time.monotonic() + WALK_SECONDS
 
+    def _bound(self) -> None:
+        """What the kernel does not bound. Sessions of ``exec`` take of the same, so all of the container ends."""
+        if self._watch is None or time.monotonic() < self._look_at:
+            return
+        why, memory = self._watch.look()
+        if why and os.getpid() == 1:
+            for run in self._runs.values():
+                run.overran = run.overran or (why, memory)
+            send_signal(-1, signal.SIGKILL)
+        self._look_at = time.monotonic() + self._watch.pause
+
     def _reap(self) -> None:
         """Collect ended children: keepers, and what had none above it."""
         while True:
@@ -827,13 +843,15 @@ class Launcher:
             self._forget(run.report)
         del self._runs[run.keeper]
         error, code, number = run.error, None, None
-        if run.status is None:
+        starved = oom_kills() > run.oom_kills
+        if run.overran and (run.status is None or os.WIFSIGNALED(run.status)):
+            (error, starved), number = run.overran, int(signal.SIGKILL)
+        elif run.status is None:
             error = error or "its keeper was killed"
         elif os.WIFSIGNALED(run.status):
             number = os.WTERMSIG(run.status)
         else:
             code = os.WEXITSTATUS(run.status)
-        starved = oom_kills() > run.oom_kills
         if starved and not error:
             error = f"out of memory: the limit of the container is {self._memory_limit() >> 20} MiB"
         exited = {"type": "exited", "id": run.id, "exitCode": code, "signal": number, "error": error, "outOfMemory": starved}

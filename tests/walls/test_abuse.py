@@ -17,7 +17,7 @@ import pytest
 from devcluster.kubectl import KubectlError
 from devcluster.settings import NODE
 from sandbox_client import SandboxError, blocking
-from sandbox_client.records import Condition
+from sandbox_client.records import Condition, ProcessState
 from sandbox_client.waiting import conditions
 from sandbox_protocol import names
 from tests.cluster.test_apiserver import verb_path
@@ -42,6 +42,13 @@ while True:
         if tell:
             print("met", os.strerror(error.errno), flush=True)
             tell = False
+"""
+PROCESS_LEAK = """
+import os, time
+while True:
+    if os.fork() == 0:
+        time.sleep(600)
+    time.sleep(0.02)
 """
 MEMORY_HOG = """
 hoard = []
@@ -276,6 +283,8 @@ def answers(attacker: blocking.Sandbox, neighbour: blocking.Sandbox) -> None:
 
 
 FULL = "No space left on device"
+WATCH = "watch of the launcher"
+"""In gVisor, where the containers of a pod share one kernel and its memory."""
 
 
 @pytest.mark.parametrize(
@@ -433,47 +442,77 @@ def disk_pressure(
         time.sleep(1)
 
 
-@pytest.mark.skipif(not GVISOR, reason="elsewhere a container's limits are its own")
-@pytest.mark.parametrize("attack", [("fork bomb", FORK_BOMB), ("take all memory", MEMORY_HOG)], ids=lambda attack: attack[0])
-def test_under_gvisor_what_takes_all_memory_takes_its_pod_and_nobody_else(
-    walls: Walls, cluster: Cluster, attacker: blocking.Sandbox, neighbour: blocking.Sandbox, attack: tuple[str, str]
-) -> None:
-    """The containers of a pod share one kernel, and its memory."""
+def restarts(cluster: Cluster, sandbox: blocking.Sandbox) -> int:
+    """Of all containers of its pod."""
+    status = cluster.get("pod", cluster.pod(sandbox), f"--namespace={cluster.refs(sandbox).namespace}")["status"]
+    return sum(one["restartCount"] for one in (*status["initContainerStatuses"], *status["containerStatuses"]))
 
-    def restarts() -> int:
-        status = cluster.get("pod", cluster.pod(attacker), f"--namespace={cluster.refs(attacker).namespace}")["status"]
-        return sum(one["restartCount"] for one in (*status["initContainerStatuses"], *status["containerStatuses"]))
+
+def ended_for(attacker: blocking.Sandbox, words: str) -> ProcessState:
+    """The attack, once its agent says that it ended for that; the agent has to answer all the while."""
+    deadline = time.monotonic() + PATIENCE
+    while words not in (process := attacker.status().process).message:
+        assert time.monotonic() < deadline, process
+        time.sleep(0.3)
+    return process
+
+
+@pytest.mark.skipif(not GVISOR, reason="elsewhere RLIMIT_NPROC holds")
+def test_under_gvisor_processes_without_end_are_ended_and_the_agent_says_why(
+    walls: Walls, cluster: Cluster, attacker: blocking.Sandbox, neighbour: blocking.Sandbox
+) -> None:
+    def attempt() -> Outcome:
+        before = restarts(cluster, attacker)
+        begin(attacker, PROCESS_LEAK)
+        ended_for(attacker, "was killed by SIGKILL: ")  # for their number, or for what they need
+        answers(attacker, neighbour)
+        assert restarts(cluster, attacker) == before
+        return stopped("ended; the agent and the neighbour answer")
+
+    walls.refuse("processes without end", wall=WATCH, inside=attempt, outside="the pod would be killed, with its agent")
+
+
+@pytest.mark.skipif(not GVISOR, reason="elsewhere RLIMIT_NPROC holds")
+def test_under_gvisor_a_fork_bomb_takes_its_pod_at_most(
+    walls: Walls, cluster: Cluster, attacker: blocking.Sandbox, neighbour: blocking.Sandbox
+) -> None:
+    """The kernel that the pod's containers share may leave the launcher no turn to end it."""
+
+    def over(before: int) -> bool:
+        with contextlib.suppress(SandboxError):
+            return "was killed by SIGKILL: " in attacker.status().process.message
+        return restarts(cluster, attacker) > before
 
     def attempt() -> Outcome:
-        before = restarts()
-        begin(attacker, attack[1])
+        before = restarts(cluster, attacker)
+        begin(attacker, FORK_BOMB)
         deadline = time.monotonic() + PATIENCE
-        while restarts() == before:
+        while not over(before):
             assert time.monotonic() < deadline
             assert neighbour.proxy("GET", "/index.html").body == b"neighbour"
             time.sleep(1)
         wait_for(lambda: attacker.sync({"attack.py": IDLE}, restart="always"))
         answers(attacker, neighbour)
-        return stopped("its pod is killed, with the agent, and starts anew; the neighbour answers")
+        return stopped("ended, or its pod is killed with the agent and starts anew; the neighbour answers")
 
-    walls.refuse(attack[0], wall="memory limit of the pod", inside=attempt, outside="it would take the node's own")
+    walls.refuse("fork bomb", wall="memory limit of the pod", inside=attempt, outside="it would take the node's own")
 
 
-@pytest.mark.skipif(GVISOR, reason="there the pod has one limit")
 def test_an_app_that_takes_all_memory_is_killed_and_its_agent_says_why(
-    walls: Walls, attacker: blocking.Sandbox, neighbour: blocking.Sandbox
+    walls: Walls, cluster: Cluster, attacker: blocking.Sandbox, neighbour: blocking.Sandbox
 ) -> None:
+    limit = "pod is 896 MiB, and of that some is kept for its agent" if GVISOR else "container is 512 MiB"
+
     def attempt() -> Outcome:
+        before = restarts(cluster, attacker)
         begin(attacker, MEMORY_HOG)
-        deadline = time.monotonic() + PATIENCE
-        while (process := attacker.status().process).reason != "OOMKilled":
-            assert time.monotonic() < deadline, process
-            time.sleep(0.3)
-        assert "out of memory: the limit of the container is 512 MiB" in process.message
+        assert ended_for(attacker, f"out of memory: the limit of the {limit}").reason == "OOMKilled"
         answers(attacker, neighbour)
+        assert restarts(cluster, attacker) == before or not GVISOR
         return stopped("OOMKilled; the agent and the neighbour answer")
 
-    walls.refuse("take all memory", wall="memory limit", inside=attempt, outside="it would take the node's own")
+    wall = WATCH if GVISOR else "memory limit"
+    walls.refuse("take all memory", wall=wall, inside=attempt, outside="it would take the node's own")
 
 
 def test_a_flood_of_lines_keeps_neither_the_agent_nor_the_neighbour_from_answering(

@@ -90,7 +90,7 @@ async def _listen(settings: Settings, app: web.Application, credentials: Credent
     # bodies are decompressed by the sync itself, which bounds what comes out; keep-alive spans the pauses of someone who edits
     runner = web.AppRunner(app, access_log=None, auto_decompress=False, keepalive_timeout=300, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
-    for listening in doorkeeper.listen(settings.control_port, _PLACES):
+    for listening in await asyncio.to_thread(doorkeeper.listen, settings.control_port, _PLACES):
         await web.SockSite(runner, listening, ssl_context=credentials.tls, backlog=doorkeeper.BACKLOG).start()
     return runner
 

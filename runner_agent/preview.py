@@ -122,7 +122,7 @@ async def start_preview(settings: Settings, supervisor: Supervisor, logbook: Log
     router = Preview(settings, supervisor, logbook, activity)
     proxy = Proxy(router, max_clients=_MAX_CONNECTIONS, remember=_REMEMBERED)
     loop = asyncio.get_running_loop()
-    doors = doorkeeper.listen(settings.preview_port, _PLACES)
+    doors = await asyncio.to_thread(doorkeeper.listen, settings.preview_port, _PLACES)
     return PreviewServer(
         [await loop.create_server(proxy.protocol, sock=door, backlog=doorkeeper.BACKLOG) for door in doors], proxy
     )

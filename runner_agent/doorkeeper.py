@@ -51,7 +51,7 @@ def is_own(address: str) -> bool:
 
 
 def listen(port: int, places: Places, host: str | None = None) -> list[socket.socket]:
-    """On ``host``, or on every address of the pod, IPv6 where there is any. Blocks for a moment. OSError when the port is taken."""
+    """On ``host``, or on every address of the pod, IPv6 where there is any. May block. OSError when the port is taken."""
     everywhere = "0.0.0.0"  # noqa: S104 - the pod's network policy says who comes
     listening = [_Door.opened(socket.AF_INET, host or everywhere, port, places, Counter())]
     port, present = port or int(listening[0].getsockname()[1]), listening[0].present

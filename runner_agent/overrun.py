@@ -71,7 +71,7 @@ class Watch:
         taken = self._take()
         total, free = taken.totalram * taken.unit, taken.freeram * taken.unit
         left = free - min(RESERVE_BYTES, total // RESERVE_SHARE) - taken.procs * PROCESS_BYTES
-        places = self._processes - taken.procs if self._processes else PROCESSES_A_SECOND
+        places = self._processes - taken.procs if self._processes else float("inf")
         if total and left < 0:
             left += self._file_bytes()  # the node takes that back when it needs it
         due = min(left / BYTES_A_SECOND, places / PROCESSES_A_SECOND) / 2

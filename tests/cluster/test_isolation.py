@@ -63,6 +63,7 @@ def test_a_runner_states_the_isolation_it_really_got(cluster: Cluster, runner: b
     assert limits | {"memoryBytes": 2 << 30, "cpuMillis": 2000, "processes": 1024, "coreBytes": 0, "openFiles": 16384} == limits
 
 
+@pytest.mark.skipif(GVISOR, reason="about the default runtime")
 def test_less_than_was_asked_for_is_a_condition(client: blocking.Client, cluster: Cluster) -> None:
     installed = cluster.get("sandboxtemplate", "sandbox-runner")
     spec = {**installed["spec"], "hostUsers": True}

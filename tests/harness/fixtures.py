@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import secrets
@@ -20,7 +22,7 @@ UserFactory = Callable[[str | Sequence[Rule]], Connection]
 RunnerFactory = Callable[..., blocking.Sandbox]
 
 TEMPLATE = os.environ.get("SANDBOX_TEST_TEMPLATE", names.DEFAULT_TEMPLATE)
-"""`make test-gvisor` runs the tests of the verbs and of the walls with another one."""
+"""`make test-gvisor` names another one, which then stands in the default one's place: every runner of the run is of it."""
 GVISOR = TEMPLATE.endswith("-gvisor")
 
 WEB_SERVER = ["sh", "-c", "echo started; exec python3 -u -m http.server --bind $HOST $PORT"]
@@ -28,11 +30,35 @@ WEB_SERVER = ["sh", "-c", "echo started; exec python3 -u -m http.server --bind $
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Cluster:
+def cluster() -> Iterator[Cluster]:
     state = state_from_environment()
     if not state.kubeconfig.exists():
         pytest.fail(f"no cluster: {state.kubeconfig} does not exist; run `make cluster-up deploy`", pytrace=False)
-    return Cluster(state)
+    made = Cluster(state)
+    with _standing_in(made):
+        yield made
+
+
+@contextlib.contextmanager
+def _standing_in(cluster: Cluster) -> Iterator[None]:
+    """Whatever a test makes without naming a template, or of a copy of the default one, is of `TEMPLATE`."""
+
+    def spec(template: str) -> Any:
+        return cluster.get("sandboxtemplate", template)["spec"]
+
+    def put(value: Any) -> None:
+        patch = json.dumps([{"op": "replace", "path": "/spec", "value": value}])
+        cluster.kubectl("patch", "sandboxtemplate", names.DEFAULT_TEMPLATE, "--type=json", "--patch", patch)
+
+    if TEMPLATE == names.DEFAULT_TEMPLATE:
+        yield
+        return
+    own = spec(names.DEFAULT_TEMPLATE)
+    put(spec(TEMPLATE))
+    try:
+        yield
+    finally:
+        put(own)
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +86,10 @@ def client(user: UserFactory) -> Iterator[blocking.Client]:
 
 @pytest.fixture(scope="module")
 def make_runner(client: blocking.Client) -> RunnerFactory:
-    """``make_runner(name, spec)``: applied and Ready, of the template that this run is about unless ``spec`` names one."""
+    """``make_runner(name, spec)``: applied and Ready."""
 
     def make(name: str, spec: Mapping[str, Any] | None = None) -> blocking.Sandbox:
-        made = {"command": WEB_SERVER} if spec is None else spec
-        sandbox = client.apply(name, {"templateRef": {"name": TEMPLATE}, **made})
+        sandbox = client.apply(name, {"command": WEB_SERVER} if spec is None else spec)
         sandbox.wait_ready()
         return sandbox
 

@@ -11,7 +11,6 @@ import json
 import os
 import pty
 import random
-import re
 import struct
 import subprocess
 import sys
@@ -200,16 +199,16 @@ def test_the_plugin_passes_a_terminal_with_its_size_and_its_interrupt(editor_fil
     if pid == 0:
         os.execv(sys.executable, [*words, "sh", "-c", f"sleep 0.5; {program}"])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
-    seen = b""
+    seen, typed = b"", False
     with contextlib.suppress(OSError):  # EIO: the other side is gone
         while data := os.read(terminal, 4096):
             seen += data
-            if b"ready" in seen and b"interrupted" not in seen:
+            if b"ready" in seen and not typed:
+                typed = True  # once: an interrupt also drops what the terminal has not shown yet
                 os.write(terminal, b"\x03")
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 6
-    # the terminal echoes what is typed, also what is typed too late
-    assert re.fullmatch(rb"33 101\r\nready\r\n(\^C)*interrupted\r\n(\^C)*", seen), seen
+    assert seen == b"33 101\r\nready\r\n^Cinterrupted\r\n"
 
 
 # what it must not open

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from devcluster.kubectl import KubectlError
 from sandbox_client import Client, NotFound, Sandbox
 from sandbox_client.api import Api
 from sandbox_client.kubeconfig import Connection
@@ -22,7 +23,7 @@ from tests.cluster.behaviour import table
 from tests.cluster.behaviour.calls import SECONDS, Target, ask
 from tests.cluster.behaviour.table import Answer
 from tests.harness.cluster import Cluster
-from tests.harness.fixtures import WEB_SERVER
+from tests.harness.fixtures import GVISOR, WEB_SERVER
 from tests.harness.processes import AGENT, pids
 
 Answers = dict[tuple[str, str], Answer]
@@ -142,11 +143,11 @@ async def _agent_dead(stage: Stage) -> Answers:
     """Killed as often as the kubelet starts it, so that it stays dead for as long as we ask."""
     sandbox = await stage.runner("agent-dead")
     await sandbox.wait_ready()
-    pod = await stage.pod_uid(sandbox)
-    if not pids(pod, AGENT):
+    send = await _to_the_agent(stage, sandbox)
+    if not await send(0):
         return {}
     target = await stage.target(sandbox)
-    async with _killing(pod):
+    async with _killing(send):
         await _until(lambda: _condition(sandbox, "AgentReady", "CrashLoop"))
         return await _ask_all(stage.user, table.AGENT_DEAD, target)
 
@@ -156,10 +157,8 @@ async def _agent_frozen(stage: Stage) -> Answers:
     sandbox = await stage.runner("agent-frozen")
     await sandbox.wait_ready()
     target = await stage.target(sandbox)
-    frozen = pids(await stage.pod_uid(sandbox), AGENT)
-    for pid in frozen:
-        os.kill(pid, signal.SIGSTOP)
-    if not frozen:
+    send = await _to_the_agent(stage, sandbox)
+    if not await send(signal.SIGSTOP):
         return {}
     return await _ask_together(stage.user, table.AGENT_FROZEN, target)
 
@@ -245,13 +244,32 @@ async def _followed(user: Connection, target: Target) -> AsyncIterator[None]:
         yield
 
 
+async def _to_the_agent(stage: Stage, sandbox: Sandbox) -> Callable[[int], Awaitable[bool]]:
+    """Sends a signal; False where no process of it can be seen. gVisor's processes are not the node's, but it does not keep
+    signals from inside a container from its process 1."""
+    uid = await stage.pod_uid(sandbox)
+    where = f"--namespace={Refs((await sandbox.refresh())['metadata']['uid']).namespace}"
+
+    async def from_inside(number: int) -> bool:
+        with contextlib.suppress(KubectlError):  # the command dies with its container, or there is none just now
+            await stage.kubectl("exec", where, "deployment/runner", "--container=agent", "--", "sh", "-c", f"kill -{number:d} 1")
+        return True
+
+    async def from_the_node(number: int) -> bool:
+        found = pids(uid, AGENT)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        return bool(found)
+
+    return from_inside if GVISOR else from_the_node
+
+
 @asynccontextmanager
-async def _killing(pod: str) -> AsyncIterator[None]:
+async def _killing(send: Callable[[int], Awaitable[bool]]) -> AsyncIterator[None]:
     async def kill() -> None:
         while True:
-            for pid in pids(pod, AGENT):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            await send(signal.SIGKILL)
             await asyncio.sleep(0.1)
 
     task = asyncio.create_task(kill())

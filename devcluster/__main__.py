@@ -19,7 +19,14 @@ def parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="bring the cluster to health, from whatever state it is in")
     up.add_argument("--driver", choices=["local", "kind", "existing"], help="default: kind where it can run, else local")
     up.add_argument("--tier", choices=local.TIERS, default="node", help="api: control plane only, in seconds")
-    up.add_argument("--with", dest="extras", action="append", choices=["gvisor"], default=[], help="build and offer this too")
+    up.add_argument(
+        "--with",
+        dest="extras",
+        action="append",
+        choices=["gvisor", "ipv6"],
+        default=[],
+        help="offer this too; ipv6 only in a new cluster",
+    )
     up.add_argument("--kubeconfig", type=Path, help="for --driver existing: whose cluster to borrow")
     down = commands.add_parser("down", help="take it down; leaves nothing behind but the state folder")
     down.add_argument("--wipe", action="store_true", help="empty the state folder too: objects, images, volumes")

@@ -4,7 +4,7 @@ from devcluster import daemons
 from devcluster.daemons import Daemon
 from devcluster.kubectl import succeeds
 from devcluster.namespaces import in_node_argv
-from devcluster.settings import API_PORT, NODE_ADDRESS, POD_CIDR, SERVICE_CIDR, State
+from devcluster.settings import API_PORT, NODE_ADDRESS, SERVICE_CIDR, State
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
 
@@ -80,8 +80,9 @@ def _controller_manager(state: State) -> Daemon:
         "leader-elect": "false",
         "bind-address": "127.0.0.1",
         "allocate-node-cidrs": "true",  # Cilium takes each node's pod range from its Node object
-        "cluster-cidr": POD_CIDR,
-        "node-cidr-mask-size": 24,
+        "cluster-cidr": ",".join(state.pod_cidrs),
+        "node-cidr-mask-size-ipv4": 24,
+        **({"node-cidr-mask-size-ipv6": 64} if len(state.pod_cidrs) > 1 else {}),
         "service-cluster-ip-range": SERVICE_CIDR,
         "cluster-signing-cert-file": pki / "ca.crt",
         "cluster-signing-key-file": pki / "ca.key",

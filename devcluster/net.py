@@ -14,15 +14,20 @@ from pathlib import Path
 from devcluster.namespaces import NETNS_FOLDER, in_internet_argv
 from devcluster.settings import (
     FORBIDDEN_ADDRESSES,
+    FORBIDDEN_ADDRESSES6,
     INTERNET_GATEWAY,
+    INTERNET_GATEWAY6,
     INTERNET_NETNS,
     MACHINE_ADDRESS,
     MACHINE_LINK_ADDRESS,
     MIRROR_ADDRESS,
     MOUNT_NAMESPACE,
     NODE_ADDRESS,
+    NODE_ADDRESS6,
     NODE_NETNS,
     POD_CIDR,
+    POD_CIDR6,
+    PUBLIC_ADDRESS6,
     PUBLIC_ADDRESSES,
     RUN,
 )
@@ -85,7 +90,7 @@ def complete() -> bool:
     return entered.returncode == internet.returncode == machine.returncode == 0
 
 
-def up() -> None:
+def up(ipv6: bool = False) -> None:
     """Make everything. Call `down` first unless nothing of it exists."""
     node, internet = ["ip", "-n", NODE_NETNS], ["ip", "-n", INTERNET_NETNS]
     if not NETNS_FOLDER.is_mount():  # `ip netns add` makes it one
@@ -114,6 +119,8 @@ def up() -> None:
     enter = ["nsenter", f"--net={NETNS_FOLDER / NODE_NETNS}", "--"]
     _run([*enter, "nft", "-f", "-"], _FENCE)
     _run([*enter, "sysctl", "-qw", "net.ipv4.ip_forward=1"])
+    if ipv6:
+        _add_ipv6(node, internet, enter)
     _make_mount_namespace(enter)
     _COMPLETE.touch()
 
@@ -137,6 +144,17 @@ def down() -> None:
             with contextlib.suppress(OSError):  # somebody else uses it by now
                 Path(folder).rmdir()
         _MADE.unlink()
+
+
+def _add_ipv6(node: Sequence[str], internet: Sequence[str], enter: Sequence[str]) -> None:
+    """On the link between the two, and in the pretend internet; the private link to this machine has none."""
+    _run([*enter, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"])
+    _run([*node, "addr", "add", f"{NODE_ADDRESS6}/64", "dev", "eth0", "nodad"])
+    _run([*internet, "addr", "add", f"{INTERNET_GATEWAY6}/64", "dev", "node0", "nodad"])
+    _run([*node, "route", "add", "default", "via", INTERNET_GATEWAY6])
+    for address in (PUBLIC_ADDRESS6, *FORBIDDEN_ADDRESSES6):
+        _run([*internet, "addr", "add", f"{address}/128", "dev", "lo"])
+    _run([*internet, "route", "add", POD_CIDR6, "via", NODE_ADDRESS6])
 
 
 def _make_mount_namespace(enter: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from devcluster import cgroups, daemons, node_images, sysctls
 from devcluster.containerd import ctr_argv
 from devcluster.daemons import Daemon
 from devcluster.namespaces import in_node_argv
-from devcluster.settings import NODE, NODE_ADDRESS, State
+from devcluster.settings import NODE, State
 
 
 def start(state: State) -> None:
@@ -51,7 +51,7 @@ def _kubelet(state: State) -> Daemon:
         f"--config={config}",
         f"--kubeconfig={state.pki / 'kubelet.kubeconfig'}",
         f"--hostname-override={NODE}",
-        f"--node-ip={NODE_ADDRESS}",
+        f"--node-ip={','.join(state.node_addresses)}",
         f"--root-dir={state.root / 'kubelet'}",
         f"--cert-dir={state.root / 'kubelet-pki'}",
         "--v=2",

@@ -3,7 +3,7 @@
 from pathlib import Path
 from string import Template
 
-from devcluster.settings import CGROUP, CONTAINERD_SOCKET, DNS_ADDRESS, NODE, NODE_ADDRESS, POD_CIDR, RUN, State
+from devcluster.settings import CGROUP, CONTAINERD_SOCKET, DNS_ADDRESS, NODE, NODE_ADDRESS, RUN, State
 
 TEMPLATES = Path(__file__).with_name("etc")
 MANIFESTS = Path(__file__).with_name("manifests")
@@ -24,7 +24,7 @@ def render_all(state: State) -> None:
         "node": NODE,
         "node_address": NODE_ADDRESS,
         "dns_address": DNS_ADDRESS,
-        "pod_cidr": POD_CIDR,
+        "pod_cidrs": ",".join(state.pod_cidrs),
     }
     state.config.mkdir(parents=True, exist_ok=True)
     for template in TEMPLATES.iterdir():

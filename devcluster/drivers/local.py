@@ -39,13 +39,20 @@ class NotPossibleError(Exception):
 def up(state: State, tier: str = "node", extras: Sequence[str] = ()) -> None:
     """Bring the cluster to health from whatever state it is in: absent, half made, running, or with anything of it killed.
 
-    `tier` api stops after the control plane; `extras` may name `gvisor`. A higher tier that runs already is never lowered.
+    `tier` api stops after the control plane; `extras` may name `gvisor`, and `ipv6` for a new cluster. A higher tier that runs
+    already is never lowered.
     """
     if sys.platform != "linux" or os.geteuid() != 0:
         raise NotPossibleError("the local driver makes network and mount namespaces: it needs Linux and root")
     state.root.mkdir(parents=True, exist_ok=True)
     if (kind := _file_system(state)) in ("tmpfs", "overlayfs", "ramfs"):
         raise NotPossibleError(f"{state.root} is on {kind}: containerd needs a disk, set DEVCLUSTER_STATE")
+    if "ipv6" in extras and not state.ipv6.exists():
+        if (state.root / "etcd").exists():
+            raise NotPossibleError(
+                "a node keeps the addresses it was made with: take the cluster `down --wipe` before `--with ipv6`"
+            )
+        state.ipv6.touch()
     wanted = [*(programs.API_PROGRAMS if tier == "api" else programs.NODE_PROGRAMS)]
     wanted += programs.GVISOR_PROGRAMS if "gvisor" in extras else ()
     with ThreadPoolExecutor(1) as beside:  # only what is built with cgo needs a distribution package
@@ -59,7 +66,7 @@ def up(state: State, tier: str = "node", extras: Sequence[str] = ()) -> None:
             _clear()
             machine_lock.claim(state)
             with step("network namespaces"):
-                net.up()
+                net.up(state.ipv6.exists())
         pki.ensure(state)
         render.render_all(state)
         with step("API server ready"):

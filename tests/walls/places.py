@@ -49,8 +49,18 @@ class Pod:
         return self.cluster.kubectl("exec", f"--namespace={self.namespace}", self.name, "--", *command)
 
     @property
+    def addresses(self) -> list[str]:
+        return addresses(self.cluster.get("pod", self.name, f"--namespace={self.namespace}"))
+
+    @property
     def address(self) -> str:
-        return str(self.cluster.get("pod", self.name, f"--namespace={self.namespace}")["status"]["podIP"])
+        """Its first one, of IPv4."""
+        return self.addresses[0]
+
+
+def addresses(pod: Mapping[str, Any]) -> list[str]:
+    """All that a pod has, the first family's first."""
+    return [str(entry["ip"]) for entry in pod["status"]["podIPs"]]
 
 
 _LISTEN = """
@@ -59,10 +69,14 @@ def echo(one):
     while True:
         data, whence = one.recvfrom(2048)
         one.sendto(data, whence)
+dual = socket.has_dualstack_ipv6()
+family = socket.AF_INET6 if dual else socket.AF_INET
 for port in map(int, sys.argv[1:]):
-    tcp = socket.create_server(("", port))
+    tcp = socket.create_server(("", port), family=family, dualstack_ipv6=dual)
     threading.Thread(target=lambda tcp=tcp: [tcp.accept()[0].close() for _ in iter(int, 1)], daemon=True).start()
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp = socket.socket(family, socket.SOCK_DGRAM)
+    if dual:
+        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     udp.bind(("", port))
     threading.Thread(target=echo, args=(udp,), daemon=True).start()
 time.sleep(3600)

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 
 from devcluster import net
 from devcluster.namespaces import in_node_argv
-from devcluster.settings import MIRROR_ADDRESS, PUBLIC_ADDRESSES
+from devcluster.settings import MIRROR_ADDRESS, PUBLIC_ADDRESS6, PUBLIC_ADDRESSES, state_from_environment
 from sandbox_client import blocking
 from sandbox_protocol import names
 from tests.harness.cluster import Cluster
 from tests.walls.internet import FORBIDDEN, UDP_PORT
-from tests.walls.places import Pod
+from tests.walls.places import Pod, addresses
 from tests.walls.probing import Target
 
 Targets = dict[str, list[Target]]
+
+IPV6 = state_from_environment().ipv6.exists()
+"""Whether pods of this cluster have it, and a way by it to the pretend internet."""
 
 # 80 and 443 are what the profile public opens: only the address can be in the way. UDP is open nowhere.
 OUTSIDE: Targets = {
@@ -38,19 +41,23 @@ V6: Targets = {
     for name, host in {
         "cloud metadata fd00:ec2::254": "fd00:ec2::254",
         "unique local fc00::/7": "fd12::1",
-        "link-local fe80::/10": "fe80::1",
-        "multicast ff00::/8": "ff02::1",
         "NAT64 64:ff9b::/96 of cloud metadata": "64:ff9b::a9fe:a9fe",
         "6to4 2002::/16 of cloud metadata": "2002:a9fe:a9fe::1",
+        "documentation 2001:db8::/32": "2001:db8::1",
     }.items()
 }
-WEB: Targets = {f"the Internet: TCP {port}": [Target("tcp", PUBLIC_ADDRESSES[0], port)] for port in (80, 443)}
+NOWHERE_V6: Targets = {
+    "link-local fe80::/10: TCP 80": [Target("tcp", "fe80::1", 80)],
+    "multicast ff00::/8: TCP 80": [Target("tcp", "ff02::1", 80)],
+}
+_INTERNET = [PUBLIC_ADDRESSES[0], *([PUBLIC_ADDRESS6] if IPV6 else [])]
+WEB: Targets = {f"the Internet: TCP {port}": [Target("tcp", host, port) for host in _INTERNET] for port in (80, 443)}
 BLOCKED: Targets = {
     f"an address of the Internet that a template may block: TCP {port}": [Target("tcp", PUBLIC_ADDRESSES[1], port)]
     for port in (80, 443)
 }
 REST_OF_THE_INTERNET: Targets = {
-    "the Internet: another port": [Target("tcp", PUBLIC_ADDRESSES[0], 8443)],
+    "the Internet: another port": [Target("tcp", host, 8443) for host in _INTERNET],
     "a resolver in the Internet: UDP 53": [Target("udp", PUBLIC_ADDRESSES[0], UDP_PORT)],
 }
 MIRROR: Targets = {"the package mirror: TCP 4873": [Target("tcp", MIRROR_ADDRESS, 4873)]}
@@ -94,13 +101,13 @@ class InCluster:
             "pods of the resolver, their other ports: TCP 8080, 8181": [
                 Target("tcp", host, port) for host in self._pods("kube-system", "k8s-app=kube-dns") for port in (8080, 8181)
             ],
-            "a pod of another namespace: TCP, UDP 3000": self.listening(self.server.address, [3000]),
+            "a pod of another namespace: TCP, UDP 3000": self.listening(self.server.addresses, [3000]),
         }
 
     def runner(self, sandbox: blocking.Sandbox) -> dict[str, list[Target]]:
         """Its ports, TCP and UDP, at its pod, and at the Service where there is one."""
         namespace = self.cluster.refs(sandbox).namespace
-        pod = self.cluster.get("pod", self.cluster.pod(sandbox), f"--namespace={namespace}")["status"]["podIP"]
+        pod = addresses(self.cluster.get("pod", self.cluster.pod(sandbox), f"--namespace={namespace}"))
         found = {name: self.listening(pod, [port]) for name, port in PORTS.items()}
         for name, service in (("control port 7070", "control"), ("preview port 7080", "preview")):
             found[name].append(Target("tcp", self._service(namespace, service), PORTS[name]))
@@ -108,20 +115,20 @@ class InCluster:
 
     def unwalled(self) -> dict[str, list[Target]]:
         """The same ports, of `server`."""
-        return {name: self.listening(self.server.address, [port]) for name, port in PORTS.items()}
+        return {name: self.listening(self.server.addresses, [port]) for name, port in PORTS.items()}
 
     @staticmethod
-    def listening(host: str, ports: Iterable[int]) -> list[Target]:
-        return [Target(protocol, host, port) for port in ports for protocol in ("tcp", "udp")]
+    def listening(hosts: Iterable[str], ports: Iterable[int]) -> list[Target]:
+        return [Target(protocol, host, port) for host in hosts for port in ports for protocol in ("tcp", "udp")]
 
     def _service(self, namespace: str, name: str) -> str:
         return str(self.cluster.get("service", name, f"--namespace={namespace}")["spec"]["clusterIP"])
 
     def _pods(self, namespace: str, selector: str) -> list[str]:
         pods = self.cluster.get("pods", f"--namespace={namespace}", f"--selector={selector}")["items"]
-        addresses = [pod["status"]["podIP"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-        assert addresses, selector
-        return addresses
+        found = [address for pod in pods if "deletionTimestamp" not in pod["metadata"] for address in addresses(pod)]
+        assert found, selector
+        return found
 
     def _api_server(self) -> list[Target]:
         slices = self.cluster.get("endpointslices", "--namespace=default", "--selector=kubernetes.io/service-name=kubernetes")
@@ -137,6 +144,9 @@ class InCluster:
         nodes = self.cluster.get("nodes")["items"]
         told = {entry["address"] for node in nodes for entry in node["status"]["addresses"] if entry["type"] != "Hostname"}
         if net.complete():
-            shown = subprocess.run(in_node_argv(["ip", "-4", "-json", "addr"]), check=True, capture_output=True, text=True)
-            told |= {entry["local"] for link in json.loads(shown.stdout) for entry in link["addr_info"]} - {"127.0.0.1"}
+            shown = subprocess.run(in_node_argv(["ip", "-json", "addr"]), check=True, capture_output=True, text=True)
+            for entry in (entry for link in json.loads(shown.stdout) for entry in link["addr_info"]):
+                if entry["family"] == "inet" or (IPV6 and entry["scope"] == "global"):
+                    told.add(entry["local"])
+            told.discard("127.0.0.1")
         return sorted(told)

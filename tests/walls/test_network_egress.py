@@ -102,6 +102,7 @@ def answers(cluster: Cluster, namespace: str, runners: dict[str, blocking.Sandbo
             **targets.MAPPED,
             **targets.NOWHERE,
             **targets.V6,
+            **targets.NOWHERE_V6,
             **BY_PROFILE,
             **inside.resolver(),
             **inside.everything_else(),
@@ -131,6 +132,13 @@ def test_the_app_speaks_to_no_group_of_hosts(walls: Walls, answers: Answers, att
 @pytest.mark.parametrize("attack", targets.V6)
 def test_the_app_reaches_no_such_address_of_ipv6(walls: Walls, answers: Answers, attack: str) -> None:
     why = "a cluster of IPv4 alone; `test_public_keeps_everything_private_shut` tries the rules"
+    outside = (lambda: answers.outside(attack)) if targets.IPV6 else why
+    walls.refuse(attack, wall=WALL, inside=lambda: answers.inside(attack), outside=outside)
+
+
+@pytest.mark.parametrize("attack", targets.NOWHERE_V6)
+def test_the_app_reaches_no_neighbour_by_ipv6(walls: Walls, answers: Answers, attack: str) -> None:
+    why = "no router passes them on; `test_public_keeps_everything_private_shut` tries the rules"
     walls.refuse(attack, wall=WALL, inside=lambda: answers.inside(attack), outside=why)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from devcluster.render import MANIFESTS, TEMPLATES, render_all
-from devcluster.settings import MIRROR_ADDRESS, PUBLIC_ADDRESSES, State
+from devcluster.settings import MIRROR_ADDRESS, NODE_ADDRESS, NODE_ADDRESS6, POD_CIDR, POD_CIDR6, PUBLIC_ADDRESSES, State
 
 
 def test_every_template_is_filled_in_and_parses(tmp_path: Path) -> None:
@@ -25,6 +25,17 @@ def test_an_unchanged_file_keeps_its_inode(tmp_path: Path) -> None:
     before = {p.name: p.stat().st_ino for p in state.config.iterdir()}
     render_all(state)
     assert {p.name: p.stat().st_ino for p in state.config.iterdir()} == before
+
+
+def test_a_cluster_made_with_ipv6_says_so_to_its_parts(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    render_all(state)
+    proxy = state.config / "kube-proxy.yaml"
+    assert yaml.safe_load(proxy.read_text())["clusterCIDR"] == POD_CIDR
+    state.ipv6.touch()
+    render_all(state)
+    assert yaml.safe_load(proxy.read_text())["clusterCIDR"] == f"{POD_CIDR},{POD_CIDR6}"
+    assert state.node_addresses == (NODE_ADDRESS, NODE_ADDRESS6)
 
 
 def test_cluster_dns_names_the_addresses_of_the_pretend_internet() -> None:

@@ -43,11 +43,17 @@ test-cluster: up ## against the real cluster
 test-e2e: up ## real Chromium
 	@$(PYTEST) tests/e2e
 
-test-walls: up ## every attack on a sandbox, with the wall and without; prints the table, writes docs/isolation.md
+# A cluster keeps the address families it was made with, so the attacks by IPv6 want a new one, on a machine that has it.
+IPV6 = $(shell d=$${DEVCLUSTER_STATE:-.devcluster}; [ -e $$d/driver ] || [ -e $$d/etcd ] || [ ! -e /proc/net/if_inet6 ] || echo --with ipv6)
+
+test-walls: .venv/ready ## every attack on a sandbox, with the wall and without; prints the table, writes docs/isolation.md
+	@$(if $(IPV6),$(PY) -m devcluster up $(IPV6))
+	@$(PY) -m devcluster.everything
 	@$(PYTEST) $(or $(WALLS),tests/walls) --page
 
-test-gvisor: up ## cluster and end-to-end tests, and every attack, with gVisor's kernel below the sandboxes; half an hour
-	@$(PY) -m devcluster up --with gvisor
+test-gvisor: .venv/ready ## cluster and end-to-end tests, and every attack, with gVisor's kernel below the sandboxes; half an hour
+	@$(PY) -m devcluster up --with gvisor $(IPV6)
+	@$(PY) -m devcluster.everything
 	@export SANDBOX_TEST_TEMPLATE=sandbox-runner-gvisor; failed=0; \
 	$(PYTEST) tests/cluster tests/e2e || failed=1; \
 	$(PYTEST) tests/walls --page || failed=1; exit $$failed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from devcluster.deploy import install
 from devcluster.settings import state_from_environment
 from sandbox_client import blocking
 from sandbox_client.kubeconfig import Connection
@@ -42,23 +42,21 @@ def cluster() -> Iterator[Cluster]:
 @contextlib.contextmanager
 def _standing_in(cluster: Cluster) -> Iterator[None]:
     """Whatever a test makes without naming a template, or of a copy of the default one, is of `TEMPLATE`."""
-
-    def spec(template: str) -> Any:
-        return cluster.get("sandboxtemplate", template)["spec"]
-
-    def put(value: Any) -> None:
-        patch = json.dumps([{"op": "replace", "path": "/spec", "value": value}])
-        cluster.kubectl("patch", "sandboxtemplate", names.DEFAULT_TEMPLATE, "--type=json", "--patch", patch)
-
     if TEMPLATE == names.DEFAULT_TEMPLATE:
         yield
         return
-    own = spec(names.DEFAULT_TEMPLATE)
-    put(spec(TEMPLATE))
+    default = cluster.get("sandboxtemplate", names.DEFAULT_TEMPLATE)
+    metadata = {key: value for key, value in default["metadata"].items() if key in ("name", "labels", "annotations")}
+
+    def put(spec: Any) -> None:
+        # as who deploys it, so that the next deployment puts right what a run that was killed has left
+        install.apply(cluster.state, [{**default, "metadata": metadata, "spec": spec}])
+
+    put(cluster.get("sandboxtemplate", TEMPLATE)["spec"])
     try:
         yield
     finally:
-        put(own)
+        put(default["spec"])
 
 
 @pytest.fixture(scope="module")

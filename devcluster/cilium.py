@@ -47,10 +47,10 @@ def _agent(state: State) -> Daemon:
         "cluster-name": CONTEXT,
         "identity-allocation-mode": "crd",
         "ipam": "kubernetes",
-        "enable-ipv6": str(state.ipv6.exists()).lower(),
+        "enable-ipv6": str(state.ipv6).lower(),
         "routing-mode": "native",
         "ipv4-native-routing-cidr": POD_CIDR,
-        **({"ipv6-native-routing-cidr": POD_CIDR6, "enable-ipv6-masquerade": "false"} if state.ipv6.exists() else {}),
+        **({"ipv6-native-routing-cidr": POD_CIDR6, "enable-ipv6-masquerade": "false"} if state.ipv6 else {}),
         "auto-direct-node-routes": "false",
         "enable-ipv4-masquerade": "false",  # the pretend internet knows the way back, and tests see who came
         # Without its iptables rules, traffic of the node (probes, webhooks) would arrive at pods as "world" and be denied.

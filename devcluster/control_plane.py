@@ -82,7 +82,7 @@ def _controller_manager(state: State) -> Daemon:
         "allocate-node-cidrs": "true",  # Cilium takes each node's pod range from its Node object
         "cluster-cidr": ",".join(state.pod_cidrs),
         "node-cidr-mask-size-ipv4": 24,
-        **({"node-cidr-mask-size-ipv6": 64} if len(state.pod_cidrs) > 1 else {}),
+        **({"node-cidr-mask-size-ipv6": 64} if state.ipv6 else {}),
         "service-cluster-ip-range": SERVICE_CIDR,
         "cluster-signing-cert-file": pki / "ca.crt",
         "cluster-signing-key-file": pki / "ca.key",

@@ -14,7 +14,6 @@ from pathlib import Path
 from devcluster.namespaces import NETNS_FOLDER, in_internet_argv
 from devcluster.settings import (
     FORBIDDEN_ADDRESSES,
-    FORBIDDEN_ADDRESSES6,
     INTERNET_GATEWAY,
     INTERNET_GATEWAY6,
     INTERNET_NETNS,
@@ -152,8 +151,7 @@ def _add_ipv6(node: Sequence[str], internet: Sequence[str], enter: Sequence[str]
     _run([*node, "addr", "add", f"{NODE_ADDRESS6}/64", "dev", "eth0", "nodad"])
     _run([*internet, "addr", "add", f"{INTERNET_GATEWAY6}/64", "dev", "node0", "nodad"])
     _run([*node, "route", "add", "default", "via", INTERNET_GATEWAY6])
-    for address in (PUBLIC_ADDRESS6, *FORBIDDEN_ADDRESSES6):
-        _run([*internet, "addr", "add", f"{address}/128", "dev", "lo"])
+    _run([*internet, "addr", "add", f"{PUBLIC_ADDRESS6}/128", "dev", "lo"])
     _run([*internet, "route", "add", POD_CIDR6, "via", NODE_ADDRESS6])
 
 

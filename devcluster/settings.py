@@ -28,13 +28,6 @@ NODE_ADDRESS6 = "fd00:99::2"
 INTERNET_GATEWAY6 = "fd00:99::1"
 POD_CIDR6 = "fd00:244::/56"  # a /64 of it for the node
 PUBLIC_ADDRESS6 = "2a00:dead::10"  # stands for any host out there, as documentation's own range is none of them
-FORBIDDEN_ADDRESSES6 = (  # cloud metadata, it again by NAT64 and by 6to4, a LAN, documentation
-    "fd00:ec2::254",
-    "64:ff9b::a9fe:a9fe",
-    "2002:a9fe:a9fe::1",
-    "fd12::1",
-    "2001:db8::1",
-)
 
 FORBIDDEN_ADDRESSES = ("169.254.169.254", "192.168.7.7", "100.64.0.9")  # cloud metadata, a LAN, carrier-grade NAT
 MIRROR_ADDRESS = "203.0.113.20"  # package mirrors, `mirror.devcluster.test` inside the cluster
@@ -78,18 +71,22 @@ class State:
         return self.root / "log"
 
     @property
-    def ipv6(self) -> Path:
-        """There when the cluster has IPv6 beside IPv4."""
+    def ipv6_mark(self) -> Path:
         return self.root / "ipv6"
 
     @property
+    def ipv6(self) -> bool:
+        """Whether the cluster was made to have IPv6 beside IPv4."""
+        return self.ipv6_mark.exists()
+
+    @property
     def pod_cidrs(self) -> tuple[str, ...]:
-        return (POD_CIDR, POD_CIDR6) if self.ipv6.exists() else (POD_CIDR,)
+        return (POD_CIDR, POD_CIDR6) if self.ipv6 else (POD_CIDR,)
 
     @property
     def node_addresses(self) -> tuple[str, ...]:
         """On the link to the pretend internet."""
-        return (NODE_ADDRESS, NODE_ADDRESS6) if self.ipv6.exists() else (NODE_ADDRESS,)
+        return (NODE_ADDRESS, NODE_ADDRESS6) if self.ipv6 else (NODE_ADDRESS,)
 
     @property
     def config(self) -> Path:

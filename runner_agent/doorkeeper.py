@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
 
-from runner_agent import isolation
-
 OWN_POD = "own pod"
 BACKLOG = 1024
 """What waits to be accepted. A short queue that the app has filled would make the API server's SYN wait a second."""
@@ -50,16 +48,20 @@ def is_own(address: str) -> bool:
     return False
 
 
-def listen(port: int, places: Places, host: str | None = None) -> list[socket.socket]:
-    """On ``host``, or on every address of the pod, IPv6 where there is any. May block. OSError when the port is taken."""
+_ELSEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+"""Addresses of documentation (RFC 5737, 3849), to which only a way is asked for."""
+
+
+def listen(port: int, places: Places, host: str | None = None, *, by_name: bool = False) -> list[socket.socket]:
+    """On ``host``, or on every address of the pod, IPv6 where there is any. ``by_name``: on each of them besides, as gVisor's
+    network lets the app listen on one beside us on all, and prefers the app. OSError when the port is taken."""
     everywhere = "0.0.0.0"  # noqa: S104 - the pod's network policy says who comes
     listening = [_Door.opened(socket.AF_INET, host or everywhere, port, places, Counter())]
     port, present = port or int(listening[0].getsockname()[1]), listening[0].present
     if host is None and socket.has_ipv6:
         with contextlib.suppress(OSError):  # a node without IPv6
             listening.append(_Door.opened(socket.AF_INET6, "::", port, places, present))
-    if host is None and isolation.is_gvisor():
-        # its network lets the app listen on one address beside us on all of them, and prefers the app: each is ours by name too
+    if by_name:
         listening += [_Door.opened(_family(address), address, port, places, present) for address in own_addresses()]
     return list(listening)
 
@@ -67,10 +69,7 @@ def listen(port: int, places: Places, host: str | None = None) -> list[socket.so
 def own_addresses() -> list[str]:
     """Where somebody of ours may come to: loopback, and what this pod goes out by, which is what its peers know it by."""
     found = ["127.0.0.1"]
-    for family, elsewhere in (
-        (socket.AF_INET, "192.0.2.1"),
-        (socket.AF_INET6, "2001:db8::1"),
-    ):  # of documentation, RFC 5737, 3849
+    for family, elsewhere in _ELSEWHERE:
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((elsewhere, 9))  # only chooses the route: nothing is sent
             found.append(probe.getsockname()[0])

@@ -50,22 +50,23 @@ async def serve(settings: Settings, workspace: Workspace, credentials: Credentia
         async def touch(paths: Sequence[str]) -> None:
             await sync.touch(paths)  # each of the two tells the other: of a sync, and of what an app may not have seen of it
 
-        # in gVisor a watcher hears only of what its own container writes
-        shown_below = "/workspace" if await asyncio.to_thread(isolation.is_gvisor) else None
+        gvisor = await asyncio.to_thread(isolation.is_gvisor)
+        # there a watcher hears only of what its own container writes
+        shown_below = "/workspace" if gvisor else None
         supervisor = Supervisor(settings, workspace, logbook, touch, shown_below=shown_below)
         sync = SyncService(workspace, supervisor)
         life.push_async_callback(sync.close)
         await sync.start()
         await supervisor.start()
         life.push_async_callback(supervisor.close)
-        preview = await start_preview(settings, supervisor, logbook, activity)
+        preview = await start_preview(settings, supervisor, logbook, activity, by_name=gvisor)
         life.push_async_callback(preview.close)
 
         async def status() -> dict[str, Any]:
             return await runner_status(supervisor, workspace, volume, activity)
 
         services = server.Services(workspace, sync, supervisor, LogServer(logbook).serve, status, activity)
-        runner = await _listen(settings, server.build(services, credentials), credentials)
+        runner = await _listen(settings, server.build(services, credentials), credentials, by_name=gvisor)
         life.push_async_callback(runner.cleanup)
         life.callback(sync.end_streams)
         life.callback(logbook.close)  # first of all: a follower of the log would hold up the end of the server
@@ -86,11 +87,11 @@ def _open_log(settings: Settings) -> Store | None:
         return None
 
 
-async def _listen(settings: Settings, app: web.Application, credentials: Credentials) -> web.AppRunner:
+async def _listen(settings: Settings, app: web.Application, credentials: Credentials, *, by_name: bool) -> web.AppRunner:
     # bodies are decompressed by the sync itself, which bounds what comes out; keep-alive spans the pauses of someone who edits
     runner = web.AppRunner(app, access_log=None, auto_decompress=False, keepalive_timeout=300, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
-    for listening in await asyncio.to_thread(doorkeeper.listen, settings.control_port, _PLACES):
+    for listening in doorkeeper.listen(settings.control_port, _PLACES, by_name=by_name):
         await web.SockSite(runner, listening, ssl_context=credentials.tls, backlog=doorkeeper.BACKLOG).start()
     return runner
 

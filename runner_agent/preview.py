@@ -117,12 +117,14 @@ class Preview:
         return _reply(request, 503, b"text/html; charset=utf-8", page.html(), retry=True)
 
 
-async def start_preview(settings: Settings, supervisor: Supervisor, logbook: LogBook, activity: Activity) -> PreviewServer:
-    """Listens on every address of the pod."""
+async def start_preview(
+    settings: Settings, supervisor: Supervisor, logbook: LogBook, activity: Activity, *, by_name: bool = False
+) -> PreviewServer:
+    """Listens on every address of the pod; ``by_name`` as `doorkeeper.listen` has it."""
     router = Preview(settings, supervisor, logbook, activity)
     proxy = Proxy(router, max_clients=_MAX_CONNECTIONS, remember=_REMEMBERED)
     loop = asyncio.get_running_loop()
-    doors = await asyncio.to_thread(doorkeeper.listen, settings.preview_port, _PLACES)
+    doors = doorkeeper.listen(settings.preview_port, _PLACES, by_name=by_name)
     return PreviewServer(
         [await loop.create_server(proxy.protocol, sock=door, backlog=doorkeeper.BACKLOG) for door in doors], proxy
     )

@@ -47,12 +47,12 @@ def up(state: State, tier: str = "node", extras: Sequence[str] = ()) -> None:
     state.root.mkdir(parents=True, exist_ok=True)
     if (kind := _file_system(state)) in ("tmpfs", "overlayfs", "ramfs"):
         raise NotPossibleError(f"{state.root} is on {kind}: containerd needs a disk, set DEVCLUSTER_STATE")
-    if "ipv6" in extras and not state.ipv6.exists():
+    if "ipv6" in extras and not state.ipv6:
         if (state.root / "etcd").exists():
             raise NotPossibleError(
                 "a node keeps the addresses it was made with: take the cluster `down --wipe` before `--with ipv6`"
             )
-        state.ipv6.touch()
+        state.ipv6_mark.touch()
     wanted = [*(programs.API_PROGRAMS if tier == "api" else programs.NODE_PROGRAMS)]
     wanted += programs.GVISOR_PROGRAMS if "gvisor" in extras else ()
     with ThreadPoolExecutor(1) as beside:  # only what is built with cgo needs a distribution package
@@ -66,7 +66,7 @@ def up(state: State, tier: str = "node", extras: Sequence[str] = ()) -> None:
             _clear()
             machine_lock.claim(state)
             with step("network namespaces"):
-                net.up(state.ipv6.exists())
+                net.up(state.ipv6)
         pki.ensure(state)
         render.render_all(state)
         with step("API server ready"):

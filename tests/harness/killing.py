@@ -4,6 +4,7 @@ Linux keeps signals from inside a container from its process 1. gVisor does not,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,11 +12,11 @@ from collections.abc import Callable
 
 import pytest
 
-from devcluster.kubectl import kubectl_argv
+from devcluster.kubectl import KubectlError, kubectl_argv
 from sandbox_client import blocking
 from tests.harness.cluster import Cluster
 from tests.harness.fixtures import GVISOR
-from tests.harness.processes import agent_pid
+from tests.harness.processes import AGENT, agent_pid, pids
 
 _SIGNAL_WHEN_TOLD = "import os, sys; print(flush=True); sys.stdin.readline(); os.kill(1, int(sys.argv[1]))"
 
@@ -28,6 +29,20 @@ def agent_killer(cluster: Cluster, sandbox: blocking.Sandbox, number: int = sign
     if pid is None:
         pytest.skip("the node's processes are not on this machine")
     return lambda: os.kill(pid, number)
+
+
+def signal_agent(cluster: Cluster, namespace: str, pod_uid: str, number: int) -> bool:
+    """To the agent of that runtime, whichever runs now; False where no process of it can be seen."""
+    if GVISOR:
+        with contextlib.suppress(KubectlError):  # the command dies with its container, or there is none just now
+            where = (f"--namespace={namespace}", "deployment/runner", "--container=agent")
+            cluster.kubectl("exec", *where, "--", "sh", "-c", f"kill -{number:d} 1")
+        return True
+    found = pids(pod_uid, AGENT)
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    return bool(found)
 
 
 def _from_inside(cluster: Cluster, sandbox: blocking.Sandbox, number: int) -> Callable[[], None]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 
 from devcluster.namespaces import in_internet_argv
-from devcluster.settings import FORBIDDEN_ADDRESSES, INTERNET_NETNS, PUBLIC_ADDRESSES
+from devcluster.settings import FORBIDDEN_ADDRESSES, INTERNET_NETNS, PUBLIC_ADDRESSES, state_from_environment
 
 FORBIDDEN = {
     "cloud metadata": "169.254.169.254",
@@ -24,14 +24,23 @@ FORBIDDEN = {
     "reserved 240.0.0.0/4": "240.0.0.9",
 }
 """Beyond the node: addresses that must never be reached, each in the pretend internet a host that answers."""
+FORBIDDEN_V6 = {
+    "cloud metadata fd00:ec2::254": "fd00:ec2::254",
+    "unique local fc00::/7": "fd12::1",
+    "NAT64 64:ff9b::/96 of cloud metadata": "64:ff9b::a9fe:a9fe",
+    "6to4 2002::/16 of cloud metadata": "2002:a9fe:a9fe::1",
+    "documentation 2001:db8::/32": "2001:db8::1",
+}
+"""The same of IPv6, in a cluster that has it. By TCP alone."""
 UDP_PORT = 53
 
 
 @contextlib.contextmanager
 def answering_internet() -> Iterator[None]:
-    """Every address of FORBIDDEN answers: TCP on 80 and 443 (the cluster's own server does), UDP on 53. Local driver only."""
+    """Every forbidden address answers: TCP on 80 and 443 (by the cluster's own server), of IPv4 UDP on 53. Local driver only."""
     # the kernel keeps one local route for an address: taking ours back would take the cluster's own
     routes = [f"{address}/32" for address in FORBIDDEN.values() if address not in FORBIDDEN_ADDRESSES]
+    routes += [f"{address}/128" for address in FORBIDDEN_V6.values() if state_from_environment().ipv6]
     for route in routes:
         _ip("route", "replace", "local", route, "dev", "lo")
     # a socket for each address: an answer must come from where the question went

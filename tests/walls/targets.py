@@ -13,13 +13,13 @@ from devcluster.settings import MIRROR_ADDRESS, PUBLIC_ADDRESS6, PUBLIC_ADDRESSE
 from sandbox_client import blocking
 from sandbox_protocol import names
 from tests.harness.cluster import Cluster
-from tests.walls.internet import FORBIDDEN, UDP_PORT
+from tests.walls.internet import FORBIDDEN, FORBIDDEN_V6, UDP_PORT
 from tests.walls.places import Pod, addresses
 from tests.walls.probing import Target
 
 Targets = dict[str, list[Target]]
 
-IPV6 = state_from_environment().ipv6.exists()
+IPV6 = state_from_environment().ipv6
 """Whether pods of this cluster have it, and a way by it to the pretend internet."""
 
 # 80 and 443 are what the profile public opens: only the address can be in the way. UDP is open nowhere.
@@ -36,16 +36,7 @@ NOWHERE: Targets = {
     ],
 }
 MAPPED = {"cloud metadata by its IPv4-mapped IPv6 address: TCP 80": [Target("tcp", "::ffff:169.254.169.254", 80)]}
-V6: Targets = {
-    f"{name}: TCP 80": [Target("tcp", host, 80)]
-    for name, host in {
-        "cloud metadata fd00:ec2::254": "fd00:ec2::254",
-        "unique local fc00::/7": "fd12::1",
-        "NAT64 64:ff9b::/96 of cloud metadata": "64:ff9b::a9fe:a9fe",
-        "6to4 2002::/16 of cloud metadata": "2002:a9fe:a9fe::1",
-        "documentation 2001:db8::/32": "2001:db8::1",
-    }.items()
-}
+V6: Targets = {f"{name}: TCP 80": [Target("tcp", host, 80)] for name, host in FORBIDDEN_V6.items()}
 NOWHERE_V6: Targets = {
     "link-local fe80::/10: TCP 80": [Target("tcp", "fe80::1", 80)],
     "multicast ff00::/8: TCP 80": [Target("tcp", "ff02::1", 80)],

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -12,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from devcluster.kubectl import KubectlError
 from sandbox_client import Client, NotFound, Sandbox
 from sandbox_client.api import Api
 from sandbox_client.kubeconfig import Connection
@@ -23,8 +20,8 @@ from tests.cluster.behaviour import table
 from tests.cluster.behaviour.calls import SECONDS, Target, ask
 from tests.cluster.behaviour.table import Answer
 from tests.harness.cluster import Cluster
-from tests.harness.fixtures import GVISOR, WEB_SERVER
-from tests.harness.processes import AGENT, pids
+from tests.harness.fixtures import WEB_SERVER
+from tests.harness.killing import signal_agent
 
 Answers = dict[tuple[str, str], Answer]
 Object = dict[str, Any]
@@ -60,9 +57,13 @@ class Stage:
     async def target(self, sandbox: Sandbox) -> Target:
         return Target(self.namespace, sandbox.name, await _signed(sandbox))
 
+    async def runtime(self, sandbox: Sandbox) -> str:
+        """Its namespace."""
+        return Refs((await sandbox.refresh())["metadata"]["uid"]).namespace
+
     async def pod_uid(self, sandbox: Sandbox) -> str:
-        namespace = Refs((await sandbox.refresh())["metadata"]["uid"]).namespace
-        return await self.kubectl("get", "pods", f"--namespace={namespace}", "--output=jsonpath={.items[0].metadata.uid}")
+        where = f"--namespace={await self.runtime(sandbox)}"
+        return await self.kubectl("get", "pods", where, "--output=jsonpath={.items[0].metadata.uid}")
 
     async def kubectl(self, *arguments: str) -> str:
         return await asyncio.to_thread(self.cluster.kubectl, *arguments)
@@ -245,24 +246,9 @@ async def _followed(user: Connection, target: Target) -> AsyncIterator[None]:
 
 
 async def _to_the_agent(stage: Stage, sandbox: Sandbox) -> Callable[[int], Awaitable[bool]]:
-    """Sends a signal; False where no process of it can be seen. gVisor's processes are not the node's, but it does not keep
-    signals from inside a container from its process 1."""
-    uid = await stage.pod_uid(sandbox)
-    where = f"--namespace={Refs((await sandbox.refresh())['metadata']['uid']).namespace}"
-
-    async def from_inside(number: int) -> bool:
-        with contextlib.suppress(KubectlError):  # the command dies with its container, or there is none just now
-            await stage.kubectl("exec", where, "deployment/runner", "--container=agent", "--", "sh", "-c", f"kill -{number:d} 1")
-        return True
-
-    async def from_the_node(number: int) -> bool:
-        found = pids(uid, AGENT)
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        return bool(found)
-
-    return from_inside if GVISOR else from_the_node
+    """Sends a signal; False where no process of it can be seen."""
+    agent = stage.cluster, await stage.runtime(sandbox), await stage.pod_uid(sandbox)
+    return lambda number: asyncio.to_thread(signal_agent, *agent, number)
 
 
 @asynccontextmanager

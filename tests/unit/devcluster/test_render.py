@@ -32,7 +32,7 @@ def test_a_cluster_made_with_ipv6_says_so_to_its_parts(tmp_path: Path) -> None:
     render_all(state)
     proxy = state.config / "kube-proxy.yaml"
     assert yaml.safe_load(proxy.read_text())["clusterCIDR"] == POD_CIDR
-    state.ipv6.touch()
+    state.ipv6_mark.touch()
     render_all(state)
     assert yaml.safe_load(proxy.read_text())["clusterCIDR"] == f"{POD_CIDR},{POD_CIDR6}"
     assert state.node_addresses == (NODE_ADDRESS, NODE_ADDRESS6)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runner_agent import doorkeeper, isolation
+from runner_agent import doorkeeper
 from runner_agent.doorkeeper import OWN_POD, Places, peer_of
 
 
@@ -99,11 +99,9 @@ def test_in_gvisor_each_address_of_the_pod_is_listened_on_by_name(monkeypatch: p
 
     monkeypatch.setattr(doorkeeper._Door, "opened", note)
     monkeypatch.setattr(doorkeeper, "own_addresses", lambda: ["127.0.0.1", "10.244.0.7", "fd00::7"])
-    monkeypatch.setattr(isolation, "is_gvisor", lambda: False)
     everywhere = ["0.0.0.0", "::"] if socket.has_ipv6 else ["0.0.0.0"]
     doorkeeper.listen(7070, Places(own_pod=1))
     assert [host for host, _ in opened] == everywhere
     opened.clear()
-    monkeypatch.setattr(isolation, "is_gvisor", lambda: True)
-    doorkeeper.listen(7070, Places(own_pod=1))
+    doorkeeper.listen(7070, Places(own_pod=1), by_name=True)
     assert opened == [(host, 7070) for host in (*everywhere, "127.0.0.1", "10.244.0.7", "fd00::7")]

@@ -13,7 +13,7 @@ PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
         load-sandbox-runner-image deploy undeploy locks up
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-28s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-28s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/ready: requirements/dev.txt pyproject.toml
 	@echo "==> Python environment .venv (from requirements/dev.txt, hash-checked)"

@@ -224,7 +224,7 @@ class Process:
         env = {**self._settings.env, "HOST": "0.0.0.0"}  # noqa: S104 - in its pod
         if self.port is not None:
             env["PORT"] = str(self.port)
-        return around.link.run(plan.command, around.working_dir, env, self.name)
+        return around.link.run(plan.command, self._settings.working_dir or around.working_dir, env, self.name)
 
     async def _until_over(self, run: Run) -> Exited | None:
         await either(run, self._asked)

@@ -22,12 +22,13 @@ WEB = "web"
 
 @dataclass(frozen=True, slots=True)
 class ProcessSettings:
-    """``command`` None: found from the tree. Without ``port`` it serves nothing."""
+    """``command`` None: found from the tree. Without ``port`` it serves nothing. ``working_dir`` None: that of the runner."""
 
     name: str
     command: tuple[str, ...] | None
     port: int | None
     env: Mapping[str, str] = field(default_factory=dict)
+    working_dir: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def _app(value: dict[str, Any]) -> AppSettings:
         raise SettingsError("SANDBOX_APP.command must be a list of strings or null")
     if not _is_port(port):
         raise SettingsError("SANDBOX_APP.port must be a number from 1 to 65535")
-    if not isinstance(working_dir, str) or not working_dir.startswith("/"):
+    if not _is_absolute(working_dir):
         raise SettingsError("SANDBOX_APP.workingDir must be an absolute path")
     if not _texts(value.get("restartOn", [])):
         raise SettingsError("SANDBOX_APP.restartOn must be a list of strings")
@@ -116,7 +117,7 @@ def _app(value: dict[str, Any]) -> AppSettings:
 
 
 def _process(value: dict[str, Any]) -> ProcessSettings:
-    _known(value, {"name", "command", "port", "env"}, "SANDBOX_APP.processes")
+    _known(value, {"name", "command", "port", "env", "workingDir"}, "SANDBOX_APP.processes")
     name, command, port, env = value.get("name"), value.get("command"), value.get("port"), value.get("env", {})
     if not isinstance(name, str) or not name:
         raise SettingsError("SANDBOX_APP.processes: each needs a name")
@@ -126,7 +127,9 @@ def _process(value: dict[str, Any]) -> ProcessSettings:
         raise SettingsError(f"SANDBOX_APP.processes: port of {name} must be a number from 1 to 65535, or null")
     if not isinstance(env, dict) or not _texts([*env.values()]):
         raise SettingsError(f"SANDBOX_APP.processes: env of {name} must be an object of strings")
-    return ProcessSettings(name, tuple(command), port, env)
+    if (working_dir := value.get("workingDir")) is not None and not _is_absolute(working_dir):
+        raise SettingsError(f"SANDBOX_APP.processes: workingDir of {name} must be an absolute path")
+    return ProcessSettings(name, tuple(command), port, env, working_dir)
 
 
 def _known(value: dict[str, Any], known: set[str], what: str) -> None:
@@ -136,6 +139,10 @@ def _known(value: dict[str, Any], known: set[str], what: str) -> None:
 
 def _texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(word, str) for word in value)
+
+
+def _is_absolute(value: object) -> bool:
+    return isinstance(value, str) and value.startswith("/")
 
 
 def _is_port(value: object) -> bool:

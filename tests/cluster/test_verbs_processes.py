@@ -32,14 +32,14 @@ PROCESSES = [
     {"name": "api", "command": ["python3", "-u", "hello.py"], "port": 4000, "env": [{"name": "WHO", "value": "api"}]},
     {"name": "escapes", "command": ["sh", "-c", ESCAPES]},
     {"name": "bad", "command": ["sh", "-c", "echo boom >&2; exit 3"]},
-    {"name": "build", "command": ["sh", "-c", "echo built"]},
+    {"name": "build", "command": ["sh", "-c", "echo built in $PWD"], "workingDir": "/workspace/parts"},
 ]
 
 
 @pytest.fixture(scope="module")
 def several(make_runner: RunnerFactory) -> blocking.Sandbox:
     sandbox = make_runner("several", {"command": WEB, "processes": PROCESSES, "restartOn": ["schema/**/*.sql"]})
-    sandbox.sync({"index.html": "hi", "hello.py": HELLO})
+    sandbox.sync({"index.html": "hi", "hello.py": HELLO, "parts/readme": "begins here"})
     sandbox.wait_app()
     return sandbox
 
@@ -135,7 +135,7 @@ def test_the_object_shows_a_line_each(cluster: Cluster, several: blocking.Sandbo
 
 def test_the_log_of_each_is_its_own(several: blocking.Sandbox) -> None:
     until(lambda: one(several, "build").state == "Exited")
-    assert any("built" in line for line in several.logs(stream="stdout"))
+    assert any("built in /workspace/parts" in line for line in several.logs(stream="stdout"))
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ class EffectiveSpec:
                 "command": list(process.command),
                 "port": process.port,
                 "env": {variable.name: variable.value for variable in process.env},
+                **({"workingDir": process.working_dir} if process.working_dir else {}),
             }
             for process in self.processes
         ]

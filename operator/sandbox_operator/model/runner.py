@@ -22,6 +22,7 @@ class ProcessSpec(Record, frozen=True, kw_only=True):
 
     name: str
     command: tuple[str, ...]
+    working_dir: str | None = None
     port: int | None = None
     env: tuple[FixedEnvVar, ...] = ()
 

@@ -34,6 +34,12 @@ def test_a_null_or_empty_command_is_found_from_the_tree() -> None:
         assert Settings.from_environment({"SANDBOX_APP": f'{{"command":{command}}}'}).app.command is None
 
 
+def test_a_process_may_begin_in_a_folder_of_its_own() -> None:
+    api = '{"processes":[{"name":"api","command":["a"],"workingDir":"/workspace/api"},{"name":"worker","command":["b"]}]}'
+    found = Settings.from_environment({"SANDBOX_APP": api}).app.processes
+    assert [process.working_dir for process in found] == ["/workspace/api", None]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "named"),
     [
@@ -44,6 +50,7 @@ def test_a_null_or_empty_command_is_found_from_the_tree() -> None:
         ("SANDBOX_APP", '{"command":"npm"}', "command"),
         ("SANDBOX_APP", '{"port":0}', "port"),
         ("SANDBOX_APP", '{"workingDir":"app"}', "workingDir"),
+        ("SANDBOX_APP", '{"processes":[{"name":"api","command":["a"],"workingDir":"api"}]}', "workingDir of api"),
         ("SANDBOX_LIMITS", '{"file":1}', "file"),
         ("SANDBOX_LIMITS", '{"files":0}', "files"),
         ("SANDBOX_LIMITS", '{"files":true}', "files"),

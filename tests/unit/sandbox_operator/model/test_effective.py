@@ -120,14 +120,15 @@ def test_null_is_absent() -> None:
 
 def test_processes_and_triggers_travel_to_the_agent() -> None:
     worker = {"name": "worker", "command": ["node", "w.js"], "env": [{"name": "A", "value": "1"}]}
-    made = effective(runner(processes=[worker, {"name": "api", "command": ["a"], "port": 4000}], restartOn=["*.sql"]), template())
+    api = {"name": "api", "command": ["a"], "workingDir": "/workspace/api", "port": 4000}
+    made = effective(runner(processes=[worker, api], restartOn=["*.sql"]), template())
     assert json.loads(made.app_json()) == {
         "command": None,
         "port": 3000,
         "workingDir": "/workspace",
         "processes": [
             {"name": "worker", "command": ["node", "w.js"], "port": None, "env": {"A": "1"}},
-            {"name": "api", "command": ["a"], "port": 4000, "env": {}},
+            {"name": "api", "command": ["a"], "port": 4000, "env": {}, "workingDir": "/workspace/api"},
         ],
         "restartOn": ["*.sql"],
     }

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -47,12 +47,21 @@ class Outcome:
     changed: tuple[str, ...]
     first: bool
     """The first revision of this workspace: the app may start."""
-    replaced: tuple[str, ...] = ()
-    """Of ``changed``: where one file took the place of another, which not every watcher is told of at once."""
+    unsure: tuple[str, ...] = ()
+    """Of ``changed``: what not every watcher has been told of. Where one file took the place of another, chokidar may be deaf for
+    the moment; what came together with its directory was there before anybody could watch that."""
 
 
 Announce = Callable[[SyncResult], None]
 """Called with what a sync will have done when everything is ready and nothing is; OSError from it ends the sync."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Who is told before a sync changes anything. ``expect``: of the paths that it will change."""
+
+    announce: Announce | None = None
+    expect: Callable[[Tree, Sequence[str]], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +213,7 @@ class Workspace:
                 f"the workspace is not at revision {paths.shown(revision)}: {current}. Read the manifest and sync again.",
             )
 
-    def commit(self, stage: Stage, mode: SyncMode, revision: str | None = None, announce: Announce | None = None) -> Outcome:
+    def commit(self, stage: Stage, mode: SyncMode, revision: str | None = None, told: Told = Told()) -> Outcome:
         """Makes what was staged the next revision; durable when this returns.
 
         StatusError: 409 the app was in the way, 412 stale ``revision``, 413 the tree grows too large, 422 entries refused,
@@ -228,10 +237,12 @@ class Workspace:
             result = SyncResult(
                 self.revision or "", todo.written, todo.deleted, todo.unchanged, todo.bytes, skipped=stage.skipped
             )
+            if told.expect is not None:
+                told.expect(tree, todo.changed)
             if first or not todo.empty:
-                return self._do(tree, stage, todo, result, announce)
-            if announce is not None:
-                announce(result)
+                return self._do(tree, stage, todo, result, told.announce)
+            if told.announce is not None:
+                told.announce(result)
             return Outcome(result, tuple(todo.changed), first)
 
     def _ignore(self, stage: Stage, tree: Tree) -> Ignore:
@@ -270,7 +281,9 @@ class Workspace:
         if any(put.source == "pack" for put in commit.put):
             self._packs.append(commit.pack)
             stage.keep_pack = True
-        return Outcome(result, tuple(todo.changed), first, tuple(applier.replaced))
+        made = {path for path, _ in commit.make}
+        with_folder = [put.entry.path for put in commit.put if paths.split(put.entry.path)[0] in made]
+        return Outcome(result, tuple(todo.changed), first, (*applier.replaced, *with_folder))
 
     def _make_ready(self, tree: Tree, stage: Stage, commit: Commit, todo: Plan) -> Kept:
         """All that the change of the tree will need: the old contents of what is written over, the slots of the rest."""

@@ -1,3 +1,10 @@
+"""The promises after a crash, held at each call that changes the disk: the process ends before its n-th flush, rename, link, …
+
+Of a write that it ends in, half is done. The steps of :mod:`tests.unit.runner_agent.test_workspace_crash` are those that the code
+names; these here are those that it makes, whoever wrote them. After the crash every further call fails too: what tidies up does
+not run in a dead process.
+"""
+
 from __future__ import annotations
 
 import asyncio

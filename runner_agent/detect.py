@@ -48,10 +48,12 @@ class Install:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What runs. ``restart_suffixes``: files whose change needs a restart, beside configuration, as nothing reloads them."""
+    """What runs. ``restart_suffixes``: files whose change needs a restart, beside configuration, as nothing reloads them.
+    ``reloads``: the program is known to see changed files by itself."""
 
     command: tuple[str, ...]
     restart_suffixes: tuple[str, ...] = ()
+    reloads: bool = False
 
     def triggered_by(self, changed: Sequence[str]) -> bool:
         """Whether a sync that changed these paths needs a restart."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-MODIFY, ATTRIB, CLOSE_WRITE = 0x2, 0x4, 0x8
+MODIFY, ATTRIB, CLOSE_WRITE, OPEN = 0x2, 0x4, 0x8, 0x20
 MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x40, 0x80, 0x100, 0x200
 OVERFLOW, IGNORED, ISDIR = 0x4000, 0x8000, 0x40000000
 _ONLYDIR, _EXCL_UNLINK = 0x01000000, 0x04000000
@@ -38,11 +38,11 @@ class Inotify:
         if self.fd < 0:
             raise _error("inotify_init1")
 
-    def add(self, directory: int) -> int:
+    def add(self, directory: int, interest: int = _INTEREST) -> int:
         """Watches the directory of this handle, whatever its name may become. ENOSPC when this user has too many watches."""
         # by handle: the path of an open directory cannot be swapped for a link by the app
         path = f"/proc/self/fd/{directory}".encode()
-        watch: int = _libc.inotify_add_watch(self.fd, path, _INTEREST | _ONLYDIR | _EXCL_UNLINK)
+        watch: int = _libc.inotify_add_watch(self.fd, path, interest | _ONLYDIR | _EXCL_UNLINK)
         if watch < 0:
             raise _error("inotify_add_watch")
         return watch

@@ -88,6 +88,11 @@ class Commit:
     def pack(self) -> str:
         return f"{self.identity}.pack"
 
+    @property
+    def kept(self) -> str:
+        """Where the contents of the files that it writes over are kept, until it is done."""
+        return f"{self.identity}.old"
+
     def managed(self) -> list[ManifestEntry]:
         return [*(put.entry for put in self.put), *self.adopt]
 

@@ -1,4 +1,4 @@
-"""Reading small files that the app may have replaced by anything."""
+"""Reading small files that the app may have replaced by anything, and writing to one's own."""
 
 from __future__ import annotations
 
@@ -24,3 +24,10 @@ def read_plain(path: Path) -> bytes | None:
             return None
         content = file.read(_BYTES + 1)
         return content if len(content) <= _BYTES else None
+
+
+def write_all(fd: int, content: bytes | bytearray | memoryview) -> None:
+    """From the descriptor's position on."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -122,6 +122,11 @@ class Process:
         return self.dead or (self._plan is not None and self._plan.triggered_by(changed))
 
     @property
+    def reloads(self) -> bool | None:
+        """Whether what serves now is known to see changed files by itself; None while nothing serves."""
+        return self._plan.reloads if self.ready and self._plan is not None else None
+
+    @property
     def dead(self) -> bool:
         return self._now.state in ("BackOff", "Exited") and not self.completed
 

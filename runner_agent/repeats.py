@@ -1,8 +1,10 @@
-"""Files that were synced twice in quick succession, brought to the app's notice once more.
+"""Files whose change a watcher may have dropped, brought to the app's notice once more.
 
-chokidar, which watches for Vite and most of Node, tells of a file, and then for 50 ms drops what else happens to it: of two syncs
-that close together the second is on the disk and never on the page. An editor that saves as one types, or an AI that mends its
-own mistake, is that quick. A new modification time is told when the silence is over, and changes nothing else.
+chokidar, which watches for Vite and most of Node, tells of a file, and then for 50 ms drops what else happens to it. So of two
+syncs that close together the second is on the disk and never on the page: an editor that saves as one types, or an AI that mends
+its own mistake, is that quick. Where a file takes the place of another, the keeping of the old one is told before the rename. And
+of a file that comes with its directory many watchers hear nothing, as they begin to watch that too late. A new modification time
+is told when the silence is over, and changes nothing else.
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ class Repeats:
         self._due: dict[str, float] = {}
         self._touching: asyncio.Task[None] | None = None
 
-    def synced(self, changed: Sequence[str]) -> None:
+    def synced(self, changed: Sequence[str], unsure: Sequence[str] = ()) -> None:
+        """``unsure``: those of ``changed`` that not every watcher has been told of, however long ago the last sync was."""
         loop = asyncio.get_running_loop()
-        if self._recent:
-            again = set(changed).intersection(chain.from_iterable(self._recent))
-            self._due.update(dict.fromkeys(again, loop.time() + QUIET_SECONDS))
+        again = set(changed).intersection(chain.from_iterable(self._recent)).union(unsure)
+        self._due.update(dict.fromkeys(again, loop.time() + QUIET_SECONDS))
         self._recent.append(changed)
         loop.call_later(WITHIN_SECONDS, self._recent.popleft)
         if self._due and self._touching is None:

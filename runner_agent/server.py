@@ -8,7 +8,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,7 +20,6 @@ from runner_agent.in_flight import InFlight
 from runner_agent.sync import SyncService
 from runner_agent.workspace import Workspace
 from sandbox_protocol.errors import StatusError
-from sandbox_protocol.wire import RestartMode
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _OPEN = frozenset({"/healthz", "/readyz"})
@@ -35,7 +34,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Supervisor(Protocol):
     """What the control port asks of the app's process; :class:`runner_agent.supervisor.Supervisor` is one."""
 
-    async def on_synced(self, changed: Sequence[str], restart: RestartMode, first: bool) -> bool: ...
     async def restart(self, grace: float | None, name: str | None = None) -> dict[str, Any]: ...
     def readiness(self) -> tuple[bool, str]: ...
 

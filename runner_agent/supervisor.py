@@ -28,6 +28,7 @@ from runner_agent.process import (
     State,
     stop,
 )
+from runner_agent.reading import Effect, sources
 from runner_agent.repeats import Repeats
 from runner_agent.settings import ProcessSettings, Settings
 from runner_agent.touch import Touch
@@ -96,26 +97,34 @@ class Supervisor:
     def install_json(self) -> dict[str, Any]:
         return self._installer.record.to_json()
 
-    async def on_synced(self, changed: Sequence[str], restart: RestartMode, first: bool) -> bool:
-        """Files changed. Returns whether something is (re)started for it; never waits for that, nor for an install."""
+    @property
+    def may_miss(self) -> bool:
+        """Whether something serves of which nobody knows that it sees changed files, and nothing of which that is known; only
+        where the kernel tells the agent what is read."""
+        told = {process.reloads for process in self.processes}
+        return False in told and True not in told and self._shown_below is None
+
+    async def on_synced(self, changed: Sequence[str], restart: RestartMode, first: bool, unsure: Sequence[str] = ()) -> Effect:
+        """Files changed; ``unsure``: those to be shown to watchers again. Never waits for a restart, nor for an install."""
         self._wake.set()
         if first:
-            return True
+            return Effect(restarted=True)
         if restart == "always" or (restart == "auto" and self._concerns_all(changed)):
             self._request(DEFAULT_GRACE_SECONDS)
-            return True
+            return Effect(restarted=True)
         again = [process for process in self.processes if restart == "auto" and process.wants_restart(changed)]
         if again and not self._living:
             self._request(DEFAULT_GRACE_SECONDS)
-            return True
+            return Effect(restarted=True)
         for process in self.processes:
             if process in again:
                 process.restart(DEFAULT_GRACE_SECONDS)
             else:
                 process.synced(changed)
         self._show(changed)
-        self._repeats.synced(changed)
-        return bool(again)
+        self._repeats.synced(changed, unsure)
+        missed = restart == "auto" and not again and self.may_miss
+        return Effect(bool(again), sources(changed) if missed else ())
 
     def _concerns_all(self, changed: Sequence[str]) -> bool:
         return any(detect.is_configuration(path) or self._triggers.ignores(path) for path in changed)

@@ -20,12 +20,13 @@ from aiohttp import web
 from runner_agent import memory, paths, sync_download
 from runner_agent.conditional import none_match
 from runner_agent.journal import FULL
+from runner_agent.reading import Effect, Reading
 from runner_agent.sync_feeding import Feeding
 from runner_agent.sync_file import Files
 from runner_agent.sync_request import Options, Receiver, precondition
 from runner_agent.sync_stage import Stage, over
 from runner_agent.touch import touch
-from runner_agent.workspace import FAILED, Announce, Outcome, Workspace
+from runner_agent.workspace import FAILED, Announce, Outcome, Told, Workspace
 from sandbox_protocol import names
 from sandbox_protocol.errors import StatusError
 from sandbox_protocol.wire import MANIFEST_KIND, TAR, RestartMode, SyncResult
@@ -53,7 +54,14 @@ T = TypeVar("T")
 class Restarter(Protocol):
     """What the sync tells about; :class:`runner_agent.supervisor.Supervisor` is one."""
 
-    async def on_synced(self, changed: Sequence[str], restart: RestartMode, first: bool) -> bool: ...
+    @property
+    def may_miss(self) -> bool:
+        """Whether what runs may go on with the old sources after a sync, and the kernel would tell."""
+        ...
+
+    async def on_synced(
+        self, changed: Sequence[str], restart: RestartMode, first: bool, unsure: Sequence[str] = ()
+    ) -> Effect: ...
 
 
 class SyncService:
@@ -170,30 +178,38 @@ class SyncService:
         return await self._commit(receiver, rest, revision)
 
     async def _commit(self, receiver: Receiver, rest: bytes, revision: str | None, announce: Announce | None = None) -> Outcome:
+        reading = Reading() if self._restarter.may_miss else None
+        try:
+            outcome, effect = await self._done(receiver, rest, revision, Told(announce, reading.expect if reading else None))
+            unapplied = await reading.unread(effect.unapplied) if reading is not None and effect.unapplied else ()
+        finally:
+            if reading is not None:
+                asyncio.get_running_loop().run_in_executor(None, reading.close)  # nobody waits for it
+        return replace(outcome, result=replace(outcome.result, restarted=effect.restarted, unapplied=unapplied))
+
+    async def _done(self, receiver: Receiver, rest: bytes, revision: str | None, told: Told) -> tuple[Outcome, Effect]:
         async with self._lock:
             # shielded: the thread finishes whatever becomes of the connection, and until then nobody else may begin
-            options, outcome = await _finished(self._run(self._finish, receiver, rest, revision, announce))
+            options, outcome = await _finished(self._run(self._finish, receiver, rest, revision, told))
             if self._watching is not None:
                 self._watching.told()
             self._schedule_checkpoint()
             try:
-                restarted = await self._restarter.on_synced(outcome.changed, options.restart, outcome.first)
+                effect = await self._restarter.on_synced(outcome.changed, options.restart, outcome.first, outcome.unsure)
             except Exception:
                 # the revision is on the disk: an answer that says otherwise would make the caller send it again
                 log.exception("the app could not be told about revision %s", outcome.result.revision)
-                restarted = False
-        return replace(outcome, result=replace(outcome.result, restarted=restarted))
+                effect = Effect(restarted=False)
+        return outcome, effect
 
-    def _finish(
-        self, receiver: Receiver, rest: bytes, revision: str | None, announce: Announce | None
-    ) -> tuple[Options, Outcome]:
+    def _finish(self, receiver: Receiver, rest: bytes, revision: str | None, told: Told) -> tuple[Options, Outcome]:
         receiver.feed(rest)
         options = receiver.finish()
         watching = self._watching
         if watching is None:
-            return options, self._workspace.commit(receiver.stage, options.mode, revision, announce)
+            return options, self._workspace.commit(receiver.stage, options.mode, revision, told)
         watching.before_sync()
-        outcome = self._workspace.commit(receiver.stage, options.mode, revision, announce)
+        outcome = self._workspace.commit(receiver.stage, options.mode, revision, told)
         watching.after_sync(outcome.changed)
         return options, outcome
 

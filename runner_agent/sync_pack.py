@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from runner_agent.workspace_apply import write_all
+from runner_agent.plain_file import write_all
 
 INLINE_BYTES = 1024 * 1024
 """A pack up to this travels inside the journal's commit record: one flush for the whole sync. Beyond, as much is gathered in

@@ -47,6 +47,8 @@ class Plan:
     make: dict[str, int] = field(default_factory=dict)
     chmod: list[tuple[str, int, int]] = field(default_factory=list)
     put: list[Sent] = field(default_factory=list)
+    over: set[str] = field(default_factory=set)
+    """Paths of ``put`` where a file stands that another is written over."""
     adopt: list[ManifestEntry] = field(default_factory=list)
     drop: list[str] = field(default_factory=list)
     written: int = 0
@@ -208,6 +210,8 @@ class _Planner:
             self._unchanged(entry)
             return
         self.plan.put.append(sent)
+        if there and there.kind == entry.type == "file":
+            self.plan.over.add(entry.path)
         self._written(entry.path)
         if entry.type == "file":
             self.plan.bytes += entry.size

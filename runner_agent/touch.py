@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+from runner_agent import paths
 from runner_agent.paths import RefusedError
 from runner_agent.workspace_tree import Tree
 
@@ -17,15 +18,16 @@ Touch = Callable[[Sequence[str]], Awaitable[None]]
 """Gives synced files a new modification time, so that who watches them looks again."""
 
 
-def touch(tree: Tree, paths: Iterable[str]) -> int:
+def touch(tree: Tree, changed: Iterable[str]) -> int:
     """Sets the modification time of each plain file to now; returns how many. What is gone, or is a link, is left alone."""
     touched = 0
-    for path in sorted(paths):
+    for path in sorted(changed):
         with contextlib.suppress(OSError, RefusedError):
-            fd = tree.open_file(path)
-            try:
-                os.utime(fd)
-            finally:
-                os.close(fd)
+            there = tree.look(path)
+            if there is None or there.kind != "file":
+                continue
+            parent, name = paths.split(path)
+            # not opened, which would look as if the app read it; of a link that has just been planted it is the link's own time
+            os.utime(name, dir_fd=tree.directory(parent), follow_symlinks=False)
             touched += 1
     return touched

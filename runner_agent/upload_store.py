@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner_agent.workspace_apply import write_all
+from runner_agent.plain_file import write_all
 from sandbox_protocol.errors import StatusError
 
 OPEN = 4

@@ -12,19 +12,20 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runner_agent import journal, paths
+from runner_agent.in_place import Kept, keep
 from runner_agent.journal import FULL, Commit, Journal, Put
 from runner_agent.manifest import Manifest
 from runner_agent.paths import RefusedError
 from runner_agent.sync_plan import Plan, Wish, plan
 from runner_agent.sync_stage import Stage, Surroundings, over, refusal
-from runner_agent.workspace_apply import Applier, Step, fill_slot, no_step
+from runner_agent.workspace_apply import Applier, Over, Step, Work, fill_slot, no_step
 from runner_agent.workspace_disk import Disk, Fingerprints, Written
 from runner_agent.workspace_recovery import Remains, clear, recover
 from runner_agent.workspace_tree import Room, Tree, ignore_rules, remove, room, syncfs
@@ -46,10 +47,21 @@ class Outcome:
     changed: tuple[str, ...]
     first: bool
     """The first revision of this workspace: the app may start."""
+    unsure: tuple[str, ...] = ()
+    """Of ``changed``: what not every watcher has been told of. Where one file took the place of another, chokidar may be deaf for
+    the moment; what came together with its directory was there before anybody could watch that."""
 
 
 Announce = Callable[[SyncResult], None]
 """Called with what a sync will have done when everything is ready and nothing is; OSError from it ends the sync."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Who is told before a sync changes anything. ``expect``: of the paths that it will change."""
+
+    announce: Announce | None = None
+    expect: Callable[[Tree, Sequence[str]], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +213,7 @@ class Workspace:
                 f"the workspace is not at revision {paths.shown(revision)}: {current}. Read the manifest and sync again.",
             )
 
-    def commit(self, stage: Stage, mode: SyncMode, revision: str | None = None, announce: Announce | None = None) -> Outcome:
+    def commit(self, stage: Stage, mode: SyncMode, revision: str | None = None, told: Told = Told()) -> Outcome:
         """Makes what was staged the next revision; durable when this returns.
 
         StatusError: 409 the app was in the way, 412 stale ``revision``, 413 the tree grows too large, 422 entries refused,
@@ -225,11 +237,13 @@ class Workspace:
             result = SyncResult(
                 self.revision or "", todo.written, todo.deleted, todo.unchanged, todo.bytes, skipped=stage.skipped
             )
+            if told.expect is not None:
+                told.expect(tree, todo.changed)
             if first or not todo.empty:
-                result = self._do(tree, stage, todo, result, announce)
-            elif announce is not None:
-                announce(result)
-        return Outcome(result, tuple(todo.changed), first)
+                return self._do(tree, stage, todo, result, told.announce)
+            if told.announce is not None:
+                told.announce(result)
+            return Outcome(result, tuple(todo.changed), first)
 
     def _ignore(self, stage: Stage, tree: Tree) -> Ignore:
         sent = stage.entries.get(sync_ignore.FILE)
@@ -237,29 +251,58 @@ class Workspace:
             return sync_ignore.parse(stage.content(sent))
         return ignore_rules(tree)
 
-    def _do(self, tree: Tree, stage: Stage, todo: Plan, result: SyncResult, announce: Announce | None) -> SyncResult:
-        commit = self._prepare(stage, todo)
+    def _do(self, tree: Tree, stage: Stage, todo: Plan, result: SyncResult, announce: Announce | None) -> Outcome:
+        first, commit = self._manifest.number == 0, self._prepare(stage, todo)
         after = self._manifest.changed(commit.managed(), commit.drop, commit.number)
         if len(after) > self.limits.tree_entries:
             raise over("tree_entries", f"the workspace would have {len(after)} entries", self.limits.tree_entries)
         self._step("flush")
-        with self._flushed(stage, [put.slot for put in commit.put if put.source == "slot"]):
-            for put, sent in zip(commit.put, todo.put, strict=True):
-                modified = sent.modified
-                if not sent.slot:  # of a small sync, or not expected to be needed
-                    self._garbage.append(put.slot)
-                    replacing = put.entry.path in self._manifest
-                    modified = fill_slot(self._staging, put.slot, put.entry, stage.content(sent), replacing=replacing)
-                self._written[put.entry.path] = modified
-        result = replace(result, revision=after.revision or "")
-        if announce is not None:
-            self._step("announce")
-            announce(result)
-        self._step("commit")
-        begin = self._append(commit)
+        with ExitStack() as life:
+            with self._flushed(stage, [put.slot for put in commit.put if put.source == "slot"]):
+                old = life.enter_context(self._make_ready(tree, stage, commit, todo))
+            result = replace(result, revision=after.revision or "")
+            if announce is not None:
+                self._step("announce")
+                announce(result)
+            self._step("commit")
+            begin = self._append(commit)
+            sent = {each.entry.path: each for each in todo.put}
+            written_over = Over(old, lambda put: stage.content(sent[put.entry.path]))
+            applier = Applier(tree, self._staging, Work(commit, written_over), self._step)
+            self._apply(applier, commit, begin)
+        self._step("done")
+        self._journal.done()
+        self._manifest = after
+        self.revision = after.revision
+        self._written |= applier.modified
+        for path in commit.drop:
+            self._fingerprints.pop(path, None)
+            self._written.pop(path, None)
+        if any(put.source == "pack" for put in commit.put):
+            self._packs.append(commit.pack)
+            stage.keep_pack = True
+        made = {path for path, _ in commit.make}
+        with_folder = [put.entry.path for put in commit.put if paths.split(put.entry.path)[0] in made]
+        return Outcome(result, tuple(todo.changed), first, (*applier.replaced, *with_folder))
+
+    def _make_ready(self, tree: Tree, stage: Stage, commit: Commit, todo: Plan) -> Kept:
+        """All that the change of the tree will need: the old contents of what is written over, the slots of the rest."""
+        self._garbage.append(commit.kept)
+        over = [put for put in commit.put if put.source != "slot" and put.entry.path in todo.over]
+        kept = keep(tree, self._staging, commit.kept, [(put.entry.path, put.entry.size) for put in over])
+        for put, sent in zip(commit.put, todo.put, strict=True):
+            modified = sent.modified
+            if not sent.slot:  # of a small sync, or not expected to be needed
+                self._garbage.append(put.slot)
+                if put.entry.path in kept.files:
+                    continue
+                modified = fill_slot(self._staging, put.slot, put.entry, stage.content(sent))
+            self._written[put.entry.path] = modified
+        return kept
+
+    def _apply(self, applier: Applier, commit: Commit, begin: int) -> None:
         self._garbage += [commit.backup(index) for index in range(len(commit.remove))]
         self._garbage += [put.slot + "~" for put in commit.put]
-        applier = Applier(tree, self._staging, commit, self._step)
         try:
             applier.forward()
         except Exception as error:
@@ -273,17 +316,6 @@ class Workspace:
                 message = f"the app changed {moved} while it was written. Nothing was changed; try again."
                 raise StatusError(409, message, retry_after=1) from error
             raise
-        self._step("done")
-        self._journal.done()
-        self._manifest = after
-        self.revision = after.revision
-        for path in commit.drop:
-            self._fingerprints.pop(path, None)
-            self._written.pop(path, None)
-        if any(put.source == "pack" for put in commit.put):
-            self._packs.append(commit.pack)
-            stage.keep_pack = True
-        return result
 
     @contextmanager
     def _flushed(self, stage: Stage, slots: list[str]) -> Iterator[None]:

@@ -1,7 +1,9 @@
-"""A commit done to the tree, undone, and done again: entry by entry, by rename, from and to the staging folder.
+"""A commit done to the tree, undone, and done again, entry by entry.
 
-Each entry to be written stands complete in the staging folder, in its *slot*; what it replaces is first linked there as the
-slot's *backup* (name + ``~``). So at every moment the names in the staging folder say what has been done:
+A file that another stands for is written over where it is (:mod:`runner_agent.in_place`): done and undone by bringing the path to
+one content or the other, as often as it takes. Everything else goes by rename, from and to the staging folder. Each such entry
+stands complete there, in its *slot*; what it replaces is first linked there as the slot's *backup* (name + ``~``). So at every
+moment the names in the staging folder say what has been done:
 
 ==========  ==========  =====================================================
 slot        backup      meaning
@@ -25,10 +27,13 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from runner_agent import paths
+from runner_agent.in_place import Kept, is_text, overwrite
 from runner_agent.journal import Commit, Put
 from runner_agent.paths import RefusedError
+from runner_agent.plain_file import write_all
 from runner_agent.workspace_tree import OnDisk, Tree, make_movable
 from sandbox_protocol.wire import ManifestEntry
 
@@ -79,7 +84,7 @@ def is_held(tree: Tree, entry: ManifestEntry, there: OnDisk) -> bool:
 
 def fill_slot(staging: int, slot: str, entry: ManifestEntry, content: bytes, *, replacing: bool = False) -> int:
     """Makes the slot of a link, or of a file whose content is at hand; replaces one that is there. Returns the file's
-    modification time in ns, which a rename leaves as it is; 0 of a link. ``replacing``: it is to be renamed over another file."""
+    modification time in ns, which a rename leaves as it is; 0 of a link. ``replacing``: it will be renamed over another file."""
     if entry.type == "symlink":
         try:
             os.symlink(content, slot, dir_fd=staging)
@@ -103,12 +108,6 @@ def fill_slot(staging: int, slot: str, entry: ManifestEntry, content: bytes, *, 
         os.close(fd)
 
 
-def write_all(fd: int, content: bytes | bytearray | memoryview) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
 def exists(folder: int, name: str) -> bool:
     try:
         os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -117,15 +116,41 @@ def exists(folder: int, name: str) -> bool:
     return True
 
 
-class Applier:
-    """Does one commit. ``again``: some of it may have been done before a crash, so look first."""
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The files of a commit that are written over: what they were, and where their new contents are read."""
 
-    def __init__(self, tree: Tree, staging: int, commit: Commit, step: Step = no_step, *, again: bool = False) -> None:
+    old: Kept
+    new: Callable[[Put], bytes]
+
+
+def _nothing(_: Put) -> bytes:
+    raise AssertionError("nothing is written over")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One commit, and how far it may have come. ``again``: some of it may have been done before a crash, so look first."""
+
+    commit: Commit
+    over: Over = Over(Kept(), _nothing)
+    again: bool = False
+
+
+class Applier:
+    """Does one commit, and undoes it."""
+
+    def __init__(self, tree: Tree, staging: int, work: Work, step: Step = no_step) -> None:
+        self.replaced: list[str] = []
+        """Paths where something was that another took the place of."""
+        self.modified: dict[str, int] = {}
+        """Modification times (ns) of the files that were written over."""
         self._tree = tree
         self._staging = staging
-        self._commit = commit
+        self._commit, self._over, self._again = work.commit, work.over, work.again
         self._step = step
-        self._again = again
+        self._begun: set[str] = set()
+        """Paths that are being, or were, written over."""
 
     def forward(self) -> None:
         """All of it, or RefusedError / OSError in the middle; then :meth:`undo`."""
@@ -141,7 +166,10 @@ class Applier:
             self._step(f"chmod {path}")
             os.fchmod(self._tree.directory(path), mode)
         for put in commit.put:
-            if not (self._again and not exists(self._staging, put.slot)):
+            if put.entry.path in self._over.old.files:
+                if not (self._again and holds(self._tree, put.entry)):
+                    self.write_over(put)
+            elif not (self._again and not exists(self._staging, put.slot)):
                 self.put(put)
 
     def _at(self, path: str) -> tuple[int, str]:
@@ -185,16 +213,40 @@ class Applier:
                 return
         os.fchmod(self._tree.directory(path), mode)  # whatever the umask took away
 
+    def write_over(self, put: Put) -> None:
+        path = put.entry.path
+        self._begun.add(path)
+        self._step(f"write {path}")
+        self.modified[path] = self._bring(put, self._over.new(put), put.entry.mode)
+
+    def _bring(self, put: Put, content: bytes, mode: int) -> int:
+        """One content or the other to the path of ``put``; returns the file's modification time in ns."""
+        path = put.entry.path
+        parent, name = self._at(path)
+        if self._over.old.files[path].over and is_text(content):
+            modified = overwrite(parent, name, content, mode)
+            if modified is not None:
+                return modified
+        modified = fill_slot(self._staging, put.slot, ManifestEntry(path, "file", mode=mode), content, replacing=True)
+        self._step(f"put {path}")
+        self._rename_to(parent, name, put)
+        self.replaced.append(path)
+        return modified
+
     def put(self, put: Put) -> None:
         parent, name = self._at(put.entry.path)
         self._step(f"link {put.entry.path}")
         try:
             os.link(name, put.slot + "~", src_dir_fd=parent, dst_dir_fd=self._staging, follow_symlinks=False)
+            self.replaced.append(put.entry.path)
         except (FileNotFoundError, FileExistsError):
             pass  # nothing to keep, or kept before the crash
         except OSError as error:
             self._keep_by_rename(parent, name, put, error)
         self._step(f"put {put.entry.path}")
+        self._rename_to(parent, name, put)
+
+    def _rename_to(self, parent: int, name: str, put: Put) -> None:
         try:
             os.rename(put.slot, name, src_dir_fd=self._staging, dst_dir_fd=parent)
         except (IsADirectoryError, FileExistsError) as error:
@@ -241,6 +293,15 @@ class Applier:
         return lost
 
     def _unput(self, put: Put) -> None:
+        path = put.entry.path
+        if (old := self._over.old.files.get(path)) is not None:
+            if self._again or path in self._begun:
+                content = self._over.old.content(path)
+                entry = ManifestEntry(path, "file", old.size, old.mode, hashlib.sha256(content).hexdigest())
+                if not holds(self._tree, entry):
+                    self._step(f"restore {path}")
+                    self._bring(put, content, old.mode)
+            return
         backup = put.slot + "~"
         done, kept = not exists(self._staging, put.slot), exists(self._staging, backup)
         if not done and not kept:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from runner_agent import paths
+from runner_agent.in_place import load
 from runner_agent.journal import Commit, Log, Put
 from runner_agent.manifest import Manifest
 from runner_agent.paths import RefusedError
-from runner_agent.workspace_apply import Applier, Step, exists, fill_slot, holds, no_step
+from runner_agent.workspace_apply import Applier, Over, Step, Work, exists, fill_slot, holds, no_step
 from runner_agent.workspace_tree import Tree, remove
 
 
@@ -47,13 +49,15 @@ def recover(tree: Tree, staging: int, remains: Remains, step: Step = no_step) ->
         if not (boot and log.boot == boot):
             lost += _redo(tree, staging, commit, _Later(future, at), step)
         elif last and not log.finished:
-            applier = Applier(tree, staging, commit, step, again=True)
-            try:
-                applier.forward()
-            except (RefusedError, OSError):
-                lost += applier.undo()
-                rolled_back = True
-                break
+            with load(staging, commit.kept) as kept:
+                over = Over(kept, partial(_content, staging, commit))
+                applier = Applier(tree, staging, Work(commit, over, again=True), step)
+                try:
+                    applier.forward()
+                except (RefusedError, OSError):
+                    lost += applier.undo()
+                    rolled_back = True
+                    break
         manifest = manifest.changed(commit.managed(), commit.drop, commit.number)
     return Recovered(manifest, rolled_back, tuple(lost))
 
@@ -99,7 +103,7 @@ def _redo(tree: Tree, staging: int, commit: Commit, later: _Later, step: Step) -
     the others.
     """
     lost: list[str] = []
-    applier = Applier(tree, staging, commit, step, again=True)
+    applier = Applier(tree, staging, Work(commit, again=True), step)
     # a commit takes away before it writes: its own entries come later than its deletions
     written_after = _Later(later.future, later.at - 1)
     for index, path in enumerate(commit.remove):

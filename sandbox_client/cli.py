@@ -96,7 +96,14 @@ async def _sync(client: Client, arguments: argparse.Namespace) -> int:
     )
     for skipped in result.skipped:
         print(f"  skipped {skipped.path}: {skipped.reason}", file=sys.stderr)
+    if result.unapplied:
+        print(f"  {_unapplied(result.unapplied, sandbox.name)}", file=sys.stderr)
     return 0
+
+
+def _unapplied(paths: Sequence[str], name: str) -> str:
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"nothing has read {paths[0]}{more} since: if the app stays as it was, run kubectl sandbox restart {name}"
 
 
 async def _export(client: Client, arguments: argparse.Namespace) -> int:

@@ -89,4 +89,5 @@ def _sum(first: SyncResult, second: SyncResult) -> SyncResult:
         bytes=first.bytes + second.bytes,
         restarted=first.restarted or second.restarted,
         skipped=first.skipped + second.skipped,
+        unapplied=tuple(dict.fromkeys((*first.unapplied, *second.unapplied))),
     )

@@ -34,6 +34,8 @@ class SyncResult:
     bytes: int = 0
     restarted: bool = False
     skipped: tuple[Skipped, ...] = ()
+    unapplied: tuple[str, ...] = ()
+    """Changed sources that nothing has restarted for, reloaded or opened: what runs is probably still the old code."""
 
     def to_json(self, api_version: str) -> dict[str, Any]:
         return {
@@ -46,6 +48,7 @@ class SyncResult:
             "bytes": self.bytes,
             "restarted": self.restarted,
             "skipped": [{"path": s.path, "reason": s.reason} for s in self.skipped],
+            "unapplied": list(self.unapplied),
         }
 
     @classmethod
@@ -59,6 +62,7 @@ class SyncResult:
             bytes=int(body.get("bytes", 0)),
             restarted=bool(body.get("restarted", False)),
             skipped=tuple(Skipped(str(s["path"]), str(s.get("reason", ""))) for s in body.get("skipped") or ()),
+            unapplied=tuple(str(path) for path in body.get("unapplied") or ()),
         )
 
 

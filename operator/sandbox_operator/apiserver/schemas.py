@@ -72,6 +72,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "skipped": _array(
                 _object("An entry that was left out, and why.", {"path": _string(), "reason": _string()}, ("path", "reason"))
             ),
+            "unapplied": _array(_string("A changed source that nothing restarted for, reloaded or read within a second.")),
         },
         ("revision",),
     ),

@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestClient
 from runner_agent import server
 from runner_agent.activity import Activity
 from runner_agent.auth import Credentials
+from runner_agent.reading import Effect, sources
 from runner_agent.sync import SyncService
 from runner_agent.workspace import Workspace
 from sandbox_protocol.limits import SyncLimits
@@ -33,12 +34,13 @@ class FakeSupervisor:
         self.restarted: list[str | None] = []
         self.ready = (False, "AwaitingFirstSync")
         self.fails = False
+        self.may_miss = False
 
-    async def on_synced(self, changed: Sequence[str], restart: RestartMode, first: bool) -> bool:
+    async def on_synced(self, changed: Sequence[str], restart: RestartMode, first: bool, unsure: Sequence[str] = ()) -> Effect:
         self.synced.append((tuple(changed), restart, first))
         if self.fails:
             raise RuntimeError("broken")
-        return restart == "always"
+        return Effect(restart == "always", sources(changed) if self.may_miss and restart == "auto" else ())
 
     async def restart(self, grace: float | None, name: str | None = None) -> dict[str, Any]:
         self.graces.append(grace)

@@ -134,7 +134,7 @@ async def test_nothing_runs_before_the_first_sync(pods: Callable[..., Pod]) -> N
     assert pod.state() == "AwaitingFirstSync"
     assert pod.supervisor.condition()["reason"] == "AwaitingFirstSync"
     pod.workspace.revision = "1-abc"
-    assert await pod.supervisor.on_synced(["a"], "auto", True)
+    assert (await pod.supervisor.on_synced(["a"], "auto", True)).restarted
     await pod.until(lambda: "hello" in pod.log())
 
 
@@ -171,7 +171,7 @@ async def test_a_sync_ends_the_back_off_at_once(pods: Callable[..., Pod]) -> Non
     await pod.start()
     await pod.until(lambda: pod.state() == "BackOff")
     (pod.settings.tree / "answer").write_text("fixed\n")
-    assert await pod.supervisor.on_synced(["answer"], "auto", False) is True
+    assert (await pod.supervisor.on_synced(["answer"], "auto", False)).restarted is True
     await pod.until(lambda: "fixed" in pod.log())
 
 
@@ -192,7 +192,7 @@ async def test_only_declared_triggers_restart_a_running_app(
     pod = pods("sleep", "60")
     await pod.start()
     await pod.until(lambda: pod.state() == "Starting")
-    assert await pod.supervisor.on_synced(changed, mode, False) is restarted  # type: ignore[arg-type]
+    assert (await pod.supervisor.on_synced(changed, mode, False)).restarted is restarted  # type: ignore[arg-type]
 
 
 async def test_restart_answers_with_the_new_process(pods: Callable[..., Pod]) -> None:
@@ -256,7 +256,7 @@ async def test_an_empty_tree_says_what_would_run(pods: Callable[..., Pod]) -> No
     await pod.until(lambda: pod.state() == "Exited")
     assert pod.supervisor.condition()["reason"] == "NoCommand"
     (pod.settings.tree / "index.html").write_text("<p>hello")
-    assert await pod.supervisor.on_synced(["index.html"], "auto", False) is True
+    assert (await pod.supervisor.on_synced(["index.html"], "auto", False)).restarted is True
     await pod.until(lambda: pod.supervisor.web.ready)
 
 
@@ -404,9 +404,9 @@ async def test_work_that_is_done_is_completed_and_no_crash(pods: Callable[..., P
     await pod.start()
     await pod.until(lambda: pod.one("build")["state"] == "Exited")
     assert (pod.one("build")["reason"], pod.one("build")["exitCode"]) == ("Completed", 0)
-    assert await pod.supervisor.on_synced([], "auto", False) is False
+    assert (await pod.supervisor.on_synced([], "auto", False)).restarted is False
     (pod.settings.tree / "source").write_text("two\n")
-    assert await pod.supervisor.on_synced(["source"], "auto", False) is True
+    assert (await pod.supervisor.on_synced(["source"], "auto", False)).restarted is True
     await pod.until(lambda: "two" in pod.log())
     assert pod.one("web")["restarts"] == 0
 
@@ -415,8 +415,8 @@ async def test_a_declared_trigger_restarts_all_of_them(pods: Callable[..., Pod])
     pod = pods("sleep", "60", processes=(worker("a", "sleep", "60"),), restart_on=("schema/**/*.sql",))
     await pod.start()
     await pod.until(lambda: pod.one("a")["pid"] is not None and pod.one("web")["pid"] is not None)
-    assert await pod.supervisor.on_synced(["schema/readme.md"], "auto", False) is False
-    assert await pod.supervisor.on_synced(["schema/v1/a.sql"], "auto", False) is True
+    assert (await pod.supervisor.on_synced(["schema/readme.md"], "auto", False)).restarted is False
+    assert (await pod.supervisor.on_synced(["schema/v1/a.sql"], "auto", False)).restarted is True
     await pod.until(lambda: pod.one("a")["restarts"] == pod.one("web")["restarts"] == 1)
 
 
@@ -425,7 +425,7 @@ async def test_sources_restart_only_the_process_that_reads_them_once(pods: Calla
     pod = pods("sleep", "60", processes=(worker("py", sys.executable, "-c", sleep),))
     await pod.start()
     await pod.until(lambda: pod.one("py")["ready"])
-    assert await pod.supervisor.on_synced(["lib/a.py"], "auto", False) is True
+    assert (await pod.supervisor.on_synced(["lib/a.py"], "auto", False)).restarted is True
     await pod.until(lambda: pod.one("py")["restarts"] == 1)
     assert pod.one("web")["restarts"] == 0
 
@@ -438,7 +438,7 @@ async def test_an_install_runs_once_before_all_and_again_when_the_lock_file_chan
     assert pod.supervisor.install_json()["state"] == "Succeeded"
     assert pod.logbook.last_lines(9, "install") == ["installing"]
     (pod.settings.tree / "requirements.txt").write_text("six\n")
-    assert await pod.supervisor.on_synced(["requirements.txt"], "auto", False) is True
+    assert (await pod.supervisor.on_synced(["requirements.txt"], "auto", False)).restarted is True
     await pod.until(lambda: pod.log().count("installing") == 2 and pod.one("a")["ready"])
     assert pod.one("a")["restarts"] == pod.one("web")["restarts"] == 1
 
@@ -453,7 +453,7 @@ async def test_a_failed_install_holds_all_back_and_says_why(pods: Callable[..., 
     assert "no such package" in install["message"]
     pod_python = pod.settings.tree / ".venv" / "bin" / "python"
     pod_python.write_text("#!/bin/sh\n")
-    assert await pod.supervisor.on_synced(["requirements.txt"], "auto", False) is True
+    assert (await pod.supervisor.on_synced(["requirements.txt"], "auto", False)).restarted is True
     await pod.until(lambda: pod.one("a")["ready"])
 
 
@@ -529,7 +529,7 @@ async def test_a_sync_that_a_starting_app_did_not_watch_is_shown_to_it_once_it_i
     await pod.start()
     await pod.until(lambda: pod.one("web")["pid"] is not None)
     page.write_text("new")
-    assert await pod.supervisor.on_synced(["page", "link", "gone"], "auto", False) is False
+    assert (await pod.supervisor.on_synced(["page", "link", "gone"], "auto", False)).restarted is False
     written = page.stat().st_mtime_ns
     (pod.settings.tree / "synced").touch()
     await pod.until(lambda: page.stat().st_mtime_ns != written)

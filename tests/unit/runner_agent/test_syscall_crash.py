@@ -1,7 +1,8 @@
 """The promises after a crash, held at each call that changes the disk: the process ends before its n-th flush, rename, link, …
 
-The steps of :mod:`tests.unit.runner_agent.test_workspace_crash` are those that the code names; these here are those that it
-makes, whoever wrote them. After the crash every further call fails too: what tidies up does not run in a dead process.
+Of a write that it ends in, half is done. The steps of :mod:`tests.unit.runner_agent.test_workspace_crash` are those that the code
+names; these here are those that it makes, whoever wrote them. After the crash every further call fails too: what tidies up does
+not run in a dead process.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tests.unit.runner_agent.served import TAR, TOKEN, Agent
 
 CALLS = (
     "pwrite",
+    "preadv",
     "fsync",
     "fdatasync",
     "rename",
@@ -55,6 +57,10 @@ def dying(before: int | None) -> Iterator[list[str]]:
     def wrapped(name: str) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
             if before is not None and len(made) >= before:
+                if name == "pwrite" and len(made) == before:
+                    made.append(name)
+                    fd, data, at = arguments
+                    real[name](fd, bytes(data[: len(data) // 2]), at)
                 raise Crash(name)
             made.append(name)
             return real[name](*arguments, **named)
@@ -103,7 +109,9 @@ class Change:
 
 
 OLD = {"a": "old", "d/b": "old", "gone/c": "old", "same": "same", "turn/x": "old"}
+OLD |= {"longer": "old", "shorter": "old" * 3000, "emptied": "old", "filled": "", "binary": "\0old"}
 NEW = {"a": "new", "d/b": "new", "n/m/e": "new", "same": "same", "turn": "file now", "large": "x" * 1_200_000}
+NEW |= {"longer": "new" * 3000, "shorter": "new", "emptied": "", "filled": "new", "binary": "\0new"}
 
 
 @pytest.mark.parametrize("died", ["one", "two"], ids=["agent died", "node went down"])

@@ -11,8 +11,9 @@ import pytest
 
 from runner_agent import workspace_disk, workspace_tree
 from runner_agent.workspace_apply import is_held
-from runner_agent.workspace_tree import Tree
+from runner_agent.workspace_tree import OnDisk, Tree
 from sandbox_protocol.errors import StatusError
+from sandbox_protocol.wire import ManifestEntry
 from tests.unit.runner_agent.harness import Harness, archive, dig, directory, link, member
 
 
@@ -68,20 +69,19 @@ def test_a_file_that_changed_a_moment_ago_is_hashed_each_time(workspace: Harness
     assert list(workspace.ws._fingerprints) == ["a"]
 
 
-def test_what_a_sync_replaces_is_not_read_while_it_is_as_sync_left_it(
+def test_what_a_sync_replaces_is_not_hashed_while_it_is_as_sync_left_it(
     workspace: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace.sync({"a": "one", "b": "one"})
     (workspace.tree / "b").write_text("two")
     os.utime(workspace.tree / "b", (0, 0))
     read: list[str] = []
-    opened = Tree.open_file
 
-    def noted(tree: Tree, path: str) -> int:
-        read.append(path)
-        return opened(tree, path)
+    def noted(tree: Tree, entry: ManifestEntry, there: OnDisk) -> bool:
+        read.append(entry.path)
+        return is_held(tree, entry, there)
 
-    monkeypatch.setattr(Tree, "open_file", noted)
+    monkeypatch.setattr("runner_agent.workspace_disk.is_held", noted)
     outcome = workspace.sync({"a": "two", "b": "two"})
     assert (outcome.result.written, outcome.result.unchanged) == (1, 1)
     assert [path for path in read if path in "ab"] == ["b"]
@@ -374,7 +374,7 @@ def test_a_full_disk_leaves_the_tree_as_it_was(make: Callable[..., Harness]) -> 
     workspace = make(step=fill)
     workspace.sync({"a": "1", "d/b": "1", "gone/c": "1"})
     before, revision = workspace.contents(), workspace.ws.revision
-    for full in ("flush", "commit", "remove", "make n", "put d/b", "put n/x"):
+    for full in ("flush", "commit", "remove", "make n", "write d/b", "put n/x"):
         with pytest.raises(OSError, match="No space"):
             workspace.sync({"a": "2", "d/b": "2", "n/x": "2"}, mode="mirror")
         assert workspace.contents() == before, full

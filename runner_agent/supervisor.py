@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -68,6 +68,7 @@ class Supervisor:
         self._root = _seen_from_here(settings)
         self._installer = Installer(self.link, logbook, Place(self._root, settings.private, self.working_dir))
         self._triggers = ignore.parse("\n".join(settings.app.restart_on).encode())
+        self.look_at: Callable[[], Sequence[Listener]] = ports.look
         self._undeclared = Undeclared(self.listeners)
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()  # files came, or the launcher
@@ -183,7 +184,7 @@ class Supervisor:
         return done
 
     async def listeners(self) -> Sequence[Listener]:
-        return await asyncio.to_thread(ports.look)
+        return await asyncio.to_thread(self.look_at)
 
     def taken(self, process: Process) -> frozenset[int]:
         others = [one for one in self.processes if one is not process]

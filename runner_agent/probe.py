@@ -76,11 +76,16 @@ async def _understood(host: str, port: int, said: bytes) -> Said:
             return plain
         secure = await _over_tls(host, port)
         return secure if isinstance(secure, Answer) else plain
-    if len(said) >= _FRAME_BYTES and said[3] == _SETTINGS and said[5:_FRAME_BYTES] == bytes(4):
+    if _is_http2(said):
         return NoHttp("speaks HTTP/2 without TLS, which no browser does: serve HTTP/1.1 here")
     if said and not said.startswith(b"\x15\x03"):  # an alert of TLS
         return NoHttp("does not answer in HTTP")
     return await _over_tls(host, port)
+
+
+def _is_http2(said: bytes) -> bool:
+    """Whether it begins with the frame that a server of HTTP/2 sends first."""
+    return len(said) >= _FRAME_BYTES and said[3] == _SETTINGS and said[5:_FRAME_BYTES] == bytes(4)
 
 
 async def _over_tls(host: str, port: int) -> Said:
@@ -93,6 +98,8 @@ async def _over_tls(host: str, port: int) -> Said:
         if "CERTIFICATE_REQUIRED" in str(error.reason) or "HANDSHAKE_FAILURE" in str(error.reason):
             return NoHttp("speaks TLS and refuses the connection (a client's certificate?)")
         return NoHttp("closes connections without an answer")
+    if _is_http2(said or b""):
+        return NoHttp("speaks HTTP/2 only, over TLS: allow HTTP/1.1 beside it")
     status = _STATUS.match(said or b"")
     if status is None:
         return NoHttp("closes connections without an answer")

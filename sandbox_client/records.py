@@ -65,7 +65,7 @@ class ProcessState:
             since=str(body.get("since") or ""),
             command=tuple(map(str, body.get("command") or ())),
             ready=bool(body.get("ready")),
-            listening=body.get("listening"),
+            listening=listening if isinstance(listening := body.get("listening"), int) else None,
         )
 
 

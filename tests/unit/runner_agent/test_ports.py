@@ -30,7 +30,7 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
 @pytest.mark.parametrize(
     ("address", "hosts"),
     [
-        ("0.0.0.0", ("127.0.0.1",)),  # noqa: S104 - as the kernel prints it
+        ("0.0.0.0", ("127.0.0.1",)),
         ("::", ("127.0.0.1", "::1")),
         ("::1", ("::1",)),
         ("::ffff:127.0.0.1", ("127.0.0.1",)),

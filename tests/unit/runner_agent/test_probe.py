@@ -67,8 +67,7 @@ async def test_a_server_that_answers_over_tls_only_is_found_whatever_its_certifi
 async def test_a_server_that_speaks_http_2_alone_over_tls_is_told(serve: Serve, tls: ssl.SSLContext) -> None:
     tls.set_alpn_protocols(["h2"])
     found = await probe.ask(("127.0.0.1",), await serve(b"\0\0\0\4\0\0\0\0\0", tls))
-    assert found is not None
-    assert isinstance(found[1], NoHttp)
+    assert found == ("127.0.0.1", NoHttp("speaks HTTP/2 only, over TLS: allow HTTP/1.1 beside it"))
 
 
 async def test_the_first_address_that_takes_a_connection_is_asked(serve: Serve) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox_protocol import names
@@ -20,6 +20,20 @@ _MOST = 256
 class Listener:
     port: int
     address: str
+    waiting: int = field(default=0, compare=False)
+    """Connections that nobody has accepted yet. 0 under gVisor, which does not count them."""
+
+    def hosts(self) -> tuple[str, ...]:
+        """Addresses at which this pod reaches it, the likeliest first; none for an address that needs a zone."""
+        address = ipaddress.ip_address(self.address)
+        if isinstance(address, ipaddress.IPv6Address):
+            if address.ipv4_mapped is not None:
+                return (str(address.ipv4_mapped),)
+            if address.is_link_local:
+                return ()
+            # most sockets on :: take both families, some take IPv6 alone; the table does not tell them apart
+            return ("127.0.0.1", "::1") if address.is_unspecified else (self.address,)
+        return ("127.0.0.1",) if address.is_unspecified else (self.address,)
 
     def to_json(self) -> dict[str, int | str]:
         return {"port": self.port, "address": self.address}
@@ -27,16 +41,20 @@ class Listener:
 
 def parse(table: str) -> set[Listener]:
     """Listening sockets of one table of the kernel; lines that are not understood are passed over."""
-    found = set()
+    found: dict[Listener, Listener] = {}
     for line in table.splitlines()[1:]:
-        fields = line.split(None, 4)
+        fields = line.split(None, 5)
         if len(fields) >= 4 and fields[3] == _LISTEN:
             address, _, port = fields[1].partition(":")
+            queued = fields[4].partition(":")[2] if len(fields) > 4 else ""
             try:
-                found.add(Listener(int(port, 16), _address(address)))
+                one = Listener(int(port, 16), _address(address), int(queued or "0", 16))
             except ValueError:
                 continue
-    return found
+            # several sockets may share a port (SO_REUSEPORT): it is served while one of them is
+            if one not in found or one.waiting < found[one].waiting:
+                found[one] = one
+    return set(found.values())
 
 
 def _address(text: str) -> str:
@@ -53,6 +71,11 @@ def listening(tables: Iterable[str], own: frozenset[int] = OWN_PORTS) -> list[Li
     """The app's listeners, sorted, without the agent's ports."""
     found = {listener for table in tables for listener in parse(table) if listener.port not in own}
     return sorted(found)[:_MOST]
+
+
+def look() -> list[Listener]:
+    """The app's listeners now. Reads files of the kernel, which takes time where the app holds many connections."""
+    return listening(read_tables())
 
 
 def read_tables(proc: Path = Path("/proc/self/net")) -> list[str]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from runner_agent import doorkeeper
+from runner_agent import doorkeeper, probe
 from runner_agent.activity import Activity
 from runner_agent.install import LABEL as INSTALL
 from runner_agent.logs import LogBook
@@ -21,7 +21,8 @@ from sandbox_protocol import names, waiting_page
 from sandbox_protocol.errors import StatusError
 from sandbox_protocol.http1 import Head, encode_block, encode_response
 from sandbox_protocol.http1_proxy import Proxy
-from sandbox_protocol.http1_routing import Forward, Reply
+from sandbox_protocol.http1_routing import Address, Forward, Reply
+from sandbox_protocol.reasons import HOPELESS_APP
 
 PORT_HEADER = b"x-sandbox-port"
 RELOAD_SECONDS = 1
@@ -43,8 +44,14 @@ _TITLES = {
     "Exited": "The app has ended",
     "InstallFailed": "Dependencies could not be installed",
     "NoCommand": "Nothing to run yet",
+    "Restarting": "The app is being restarted",
+    "WrongPort": "The app listens on another port",
+    "NoListener": "The app listens on no port",
+    "NotHTTP": "The app does not speak HTTP",
+    "NoAnswer": "The app does not answer",
+    "StoppedAnswering": "The app stopped answering",
 }
-_FAILED = frozenset(["CrashLoop", "OOMKilled", "Exited", "InstallFailed", "NoCommand"])
+_FAILED = HOPELESS_APP
 
 
 class Preview:
@@ -62,6 +69,7 @@ class Preview:
             port = self._port(request)
         except StatusError as error:
             return _status(request, error)
+        await self._supervisor.look(port)
         address = self._address(port)
 
         def still(_: bytes) -> bool:
@@ -70,15 +78,18 @@ class Preview:
 
         return Forward(
             address,
-            rewritten(request, port),
-            response_of(port),
+            rewritten(request, address[1]),
+            response_of(address[1]),
             lambda asked, why: self._waiting(asked, port, why),
             still=still,
         )
 
-    def _address(self, port: int) -> tuple[str, int]:
-        process = self._supervisor.serving(port)
-        return process.host if process is not None else "127.0.0.1", port
+    def _address(self, port: int) -> Address:
+        """Where the app is really; PORT on loopback while nothing listens, so that the connection's failure is told."""
+        where = self._supervisor.where(port)
+        if where is None:
+            return "127.0.0.1", port
+        return (where.host, where.port, probe.unverified()) if where.tls else (where.host, where.port)
 
     def _port(self, request: Head) -> int:
         values = list(request.all(PORT_HEADER))
@@ -93,6 +104,8 @@ class Preview:
 
     def _waiting(self, request: Head, port: int, why: str) -> Reply:
         process = self._supervisor.serving(port)
+        if process is not None:
+            process.doubt()
         writer = WEB if process is None else process.name
         condition = self._supervisor.condition()
         reason, failed, facts = condition["reason"], False, [("Port", str(port))]

@@ -19,12 +19,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from runner_agent import probe
 from runner_agent.detect import NoCommandError, Plan
 from runner_agent.frames import Exited
 from runner_agent.launcher_link import Link, Run
 from runner_agent.logs import LogBook
+from runner_agent.lookout import Lookout, Post
+from runner_agent.ports import Listener
 from runner_agent.settings import WEB, ProcessSettings
+from runner_agent.whereabouts import Finding, Where
 
 State = Literal["AwaitingFirstSync", "AwaitingLauncher", "Installing", "Starting", "Running", "Stopping", "BackOff", "Exited"]
 
@@ -32,9 +34,9 @@ DEFAULT_GRACE_SECONDS = 5.0
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 1.0, 30.0
 HEALTHY_SECONDS = 10.0
 """A run that lasted this long was not a failed start: the next crash begins with the shortest back-off again."""
+CRASHES = 2
+"""Failed starts in a row from which on it keeps crashing. Before, it is being restarted."""
 LAST_LINES = 10
-STILL_SECONDS = 5.0
-"""Between two looks whether an app that has answered still listens."""
 UNSEEN_SECONDS = (0.3, 4.0)
 """From the moment a process is ready: when what was synced since its start is touched. Watchers are up within 0.1 s of Vite's
 first answer here; the second time is for a slow machine and a large tree."""
@@ -70,22 +72,35 @@ class Surroundings(Protocol):
     async def prepared(self) -> bool:
         """Whether what the install makes is there. If not, everything begins anew, and this process is about to be halted."""
 
+    async def listeners(self) -> Sequence[Listener]:
+        """What listens in the pod now."""
+
+    def taken(self, process: Process) -> frozenset[int]:
+        """Ports of the other processes."""
+
+    def shared(self, process: Process) -> bool:
+        """Whether another process still looks for its port."""
+
 
 class Process:
     """``live`` is its task. ``restart`` and ``halt`` end the present run; the one is followed by another, the other is not."""
 
     def __init__(self, settings: ProcessSettings, surroundings: Surroundings) -> None:
         self.name, self.port = settings.name, settings.port
-        self.host = probe.HOSTS[0]
-        """Loopback address where it answered last."""
+        self.where: Where | None = None
+        """Where it answers; before that the best guess, None while nothing listens."""
         self.ready = False
-        """It has answered HTTP on its port and still listens, or, without a port, it runs."""
+        """It has answered HTTP and still listens, or, without a port, it runs."""
+        self.restarting_by_us = False
+        """A restart that we decided is under way, and the run before it was ready: who asks for a page waits a moment."""
         self._settings = settings
         self._around = surroundings
         self._now = Now("AwaitingFirstSync", since=time.time())
         self._plan: Plan | None = None
         self._run: Run | None = None
-        self._restarts = 0
+        self._failed: Now | None = None  # while it keeps crashing: how
+        self._lookout: Lookout | None = None
+        self._restarts = 0  # after it ended by itself
         self._asked = asyncio.Event()  # to end the present run, or the wait for the next one
         self._halted = False
         self._grace = DEFAULT_GRACE_SECONDS
@@ -112,8 +127,20 @@ class Process:
 
     def synced(self, changed: Sequence[str]) -> None:
         """Files changed while it goes on running."""
+        if self._lookout is not None:
+            self._lookout.synced()
         if self._unseen is not None:
             self._unseen.update(changed)
+
+    def announce_restart(self) -> None:
+        """It is about to be ended by us, and started again."""
+        self.restarting_by_us = self.restarting_by_us or self.ready
+        self._failed = None
+
+    def doubt(self) -> None:
+        """Somebody could not connect to it: it is looked at now."""
+        if self._lookout is not None:
+            self._lookout.doubt()
 
     def wants_restart(self, changed: Sequence[str]) -> bool:
         """Whether a sync with ``restart: auto`` that changed these paths begins it anew."""
@@ -149,6 +176,13 @@ class Process:
             return Now("AwaitingLauncher", since=self._now.since)
         return self._now
 
+    def verdict(self) -> Now:
+        """As :meth:`shown`; of one that keeps crashing, how it does, also while it is tried again."""
+        now = self.shown()
+        if self._failed is not None and now.state == "Starting" and time.time() - now.since < HEALTHY_SECONDS:
+            return self._failed
+        return now
+
     def to_json(self) -> dict[str, Any]:
         now, run = self.shown(), self._run
         return {
@@ -164,6 +198,7 @@ class Process:
             "since": rfc3339(now.since),
             "command": list(self._plan.command) if self._plan is not None else [],
             "ready": self.ready,
+            "listening": self.where.port if self.ready and self.where is not None else None,
         }
 
     # Its life
@@ -182,8 +217,9 @@ class Process:
                 crashes = 1 if time.monotonic() - began > HEALTHY_SECONDS else crashes + 1
                 await self._rest(ended, crashes)
             if self._asked.is_set():
-                crashes = 0
-            self._restarts += 1
+                crashes, self._failed = 0, None
+            else:
+                self._restarts += 1
             if not self._halted:
                 self._asked.clear()
         self._halted = False
@@ -208,19 +244,21 @@ class Process:
             return None
         if not self._asked.is_set() and not self._around.link.connected.is_set():
             await self._launcher()
+        # of what runs on from the agent before, nobody knows what it found
+        before = () if adopted or self.port is None else await self._around.listeners()
         if self._asked.is_set() and adopted is None:
             return None
         self._run = adopted or self._begin(self._plan)
         self._unseen = None if adopted else set()
         self._enter("Starting")
         self._tell_waiters()
-        watching = asyncio.create_task(self._watch(self._run), name=f"readiness of {self.name}")
+        watching = asyncio.create_task(self._watch(self._run, before), name=f"readiness of {self.name}")
         try:
             return await self._until_over(self._run)
         finally:
             watching.cancel()
-            self.ready = False
-            self._unseen = None
+            self.ready, self.where = False, None
+            self._unseen = self._lookout = None
 
     def _begin(self, plan: Plan) -> Run:
         around = self._around
@@ -261,43 +299,48 @@ class Process:
             self.stand("Exited", "Completed", "has done its work; runs again after a sync that changes something", ended)
             await self._asked.wait()
             return
+        if ended.exit_code == 0:
+            how += f": a web app must keep running, and answer on port {self.port}"
         seconds = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (crashes - 1))
         self._around.logbook.system(f"{what} {how}; next try in {seconds:.0f} s", self.name)
         lines = "\n".join(self._around.logbook.last_lines(LAST_LINES, self.name))
         message = f"{what} {how}; tried again in {seconds:.0f} s, or at once after a sync. Last lines:\n{lines}"
-        reason = "OOMKilled" if ended.out_of_memory else "CrashLoop"
-        self.stand("BackOff", reason, message[:MESSAGE_CHARACTERS], ended)
+        self.stand("BackOff", _reason(ended, crashes), message[:MESSAGE_CHARACTERS], ended)
+        self._failed = self._now if crashes >= CRASHES or ended.out_of_memory else None
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._asked.wait(), seconds)
 
-    async def _watch(self, run: Run) -> None:
-        async with asyncio.TaskGroup() as group:
-            while True:
-                await self._answers(run)
-                if self._now.state == "Starting" and self._unseen is not None:
-                    group.create_task(self._show_unseen(self._unseen))
-                self.ready = True
-                self._enter("Running")
-                await self._stops_listening()
-                self.ready = False
-
-    async def _answers(self, run: Run) -> None:
-        """Asked in quick succession, as somebody waits for it."""
+    async def _watch(self, run: Run, before: Sequence[Listener]) -> None:
+        """Until cancelled, at the end of the run."""
         if self.port is None:
             await run.started.wait()
+            self._found(Finding(answers=True))
             return
-        delay = 0.05
-        while (host := await probe.answering_host(self.port)) is None:
-            await asyncio.sleep(delay)
-            delay = min(0.5, delay * 1.3)
-        self.host = host
+        around = self._around
+        setting = "spec.port" if self.name == WEB else f"the port of process {self.name}"
+        post = Post(
+            self.port, setting, self.name == WEB, around.listeners, lambda: around.taken(self), lambda: around.shared(self)
+        )
+        self._lookout = Lookout(post, before)
+        async with asyncio.TaskGroup() as group:
 
-    async def _stops_listening(self) -> None:
-        if self.port is None:
-            await asyncio.get_running_loop().create_future()  # its end is told otherwise
-            return
-        while await probe.accepts(self.host, self.port):  # noqa: ASYNC110 - nobody would tell
-            await asyncio.sleep(STILL_SECONDS)
+            def told(finding: Finding) -> None:
+                if self._now.state not in ("Starting", "Running"):  # it is being stopped
+                    return
+                if finding.answers and self._now.state == "Starting" and self._unseen is not None:
+                    group.create_task(self._show_unseen(self._unseen))
+                self._found(finding)
+
+            await self._lookout.follow(told)
+
+    def _found(self, finding: Finding) -> None:
+        self.where, self.ready = finding.where, finding.answers
+        if self.ready:
+            self._failed, self.restarting_by_us = None, False
+        state: State = "Running" if self.ready else self._now.state
+        if (self._now.reason, self._now.message) != (finding.reason, finding.words) and finding.words:
+            self._around.logbook.system(f"{self.name} {finding.words}", self.name)
+        self._enter(state, finding.reason, finding.words)
 
     async def _show_unseen(self, unseen: set[str]) -> None:
         waited = 0.0
@@ -309,6 +352,7 @@ class Process:
         self._unseen = None
 
     def _ask(self, grace: float) -> None:
+        self.announce_restart()
         self._grace = grace
         self._asked.set()
 
@@ -318,6 +362,8 @@ class Process:
         exit_code = ended.exit_code if ended is not None else None
         number = ended.signal if ended is not None else None
         self._now = Now(state, reason, message, since, exit_code, number)
+        if state in ("Installing", "BackOff", "Exited"):
+            self.restarting_by_us = False
 
     def _tell_waiters(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -342,6 +388,14 @@ async def either(run: Run, event: asyncio.Event) -> None:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     finally:
         asked.cancel()
+
+
+def _reason(ended: Exited, crashes: int) -> str:
+    if ended.out_of_memory:
+        return "OOMKilled"
+    if crashes < CRASHES:
+        return "Restarting"
+    return "Exited" if ended.exit_code == 0 else "CrashLoop"
 
 
 def rfc3339(seconds: float) -> str:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from runner_agent import detect, paths
+from runner_agent import detect, paths, ports
+from runner_agent.condition import app_condition
 from runner_agent.detect import Plan
 from runner_agent.install import LABEL as INSTALL
 from runner_agent.install import Installer, Place
 from runner_agent.launcher_link import Link, Run
 from runner_agent.logs import LogBook
 from runner_agent.plain_file import read_plain
+from runner_agent.ports import Listener
 from runner_agent.process import (
     DEFAULT_GRACE_SECONDS,
     FIRST_BACKOFF_SECONDS,
@@ -32,6 +34,8 @@ from runner_agent.reading import Effect, sources
 from runner_agent.repeats import Repeats
 from runner_agent.settings import ProcessSettings, Settings
 from runner_agent.touch import Touch
+from runner_agent.undeclared import Undeclared
+from runner_agent.whereabouts import Where
 from sandbox_protocol import ignore
 from sandbox_protocol.errors import StatusError
 from sandbox_protocol.wire import RestartMode
@@ -65,6 +69,8 @@ class Supervisor:
         self._root = _seen_from_here(settings)
         self._installer = Installer(self.link, logbook, Place(self._root, settings.private, self.working_dir))
         self._triggers = ignore.parse("\n".join(settings.app.restart_on).encode())
+        self.look_at: Callable[[], Sequence[Listener]] = ports.look
+        self._undeclared = Undeclared(self.listeners)
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()  # files came, or the launcher
         self._again = asyncio.Event()  # all anew, from the install on
@@ -149,21 +155,25 @@ class Supervisor:
         return asked[0].to_json()
 
     def condition(self) -> dict[str, str]:
-        """AppReady in words: the readiness of ``web``."""
-        if self.web.ready:
-            return {"type": "AppReady", "status": "True", "reason": "Ready", "message": f"answers on port {self.web.port}"}
-        now = self.web.shown()
-        reason, message = {
-            "AwaitingFirstSync": ("AwaitingFirstSync", "waits for its first files: kubectl sandbox sync NAME DIRECTORY"),
-            "AwaitingLauncher": ("Starting", "the app container is not up yet"),
-            "Installing": ("Installing", "installs dependencies; the log shows how far it is"),
-            "Starting": ("Starting", f"has not answered on port {self.web.port} yet"),
-            "Running": ("Starting", f"runs, but does not answer on port {self.web.port}"),
-            "Stopping": ("Starting", "is being restarted"),
-            "BackOff": ("CrashLoop", "keeps ending"),
-            "Exited": ("Exited", "has ended"),
-        }[now.state]
-        return {"type": "AppReady", "status": "False", "reason": now.reason or reason, "message": now.message or message}
+        """AppReady in words: the readiness of ``web``. All who speak of the app speak by this."""
+        return app_condition(self.web.ready, self.web.verdict(), self.web.port)
+
+    async def look(self, port: int) -> None:
+        """Finds out about a port that no process has, before :meth:`where` is asked."""
+        if self._process_at(port) is None:
+            await self._undeclared.look(port)
+
+    def where(self, port: int | None) -> Where | None:
+        """Where the app is (None), or what serves ``port``; None when nothing listens, as far as it was looked for."""
+        process = self.web if port is None else self._process_at(port)
+        if process is not None:
+            return process.where
+        return None if port is None else self._undeclared.where(port)
+
+    def _process_at(self, port: int) -> Process | None:
+        """The process whose port this is, or that was found there."""
+        found = (one for one in self.processes if one.where is not None and one.where.port == port)
+        return self.serving(port) or next(found, None)
 
     # What processes ask
 
@@ -182,6 +192,17 @@ class Supervisor:
             self._request(DEFAULT_GRACE_SECONDS)
         return done
 
+    async def listeners(self) -> Sequence[Listener]:
+        return await asyncio.to_thread(self.look_at)
+
+    def taken(self, process: Process) -> frozenset[int]:
+        others = [one for one in self.processes if one is not process]
+        declared = {one.port for one in others if one.port is not None}
+        return frozenset(declared | {one.where.port for one in others if one.where is not None})
+
+    def shared(self, process: Process) -> bool:
+        return any(one.port is not None and not one.ready for one in self.processes if one is not process)
+
     # Their life together
 
     def _show(self, changed: Sequence[str]) -> None:
@@ -191,6 +212,8 @@ class Supervisor:
             self.link.show(self._shown_below, [*sorted(above), *changed])
 
     def _request(self, grace: float) -> None:
+        for process in self.processes:
+            process.announce_restart()
         self._grace = grace
         self._again.set()
         self._wake.set()

@@ -23,8 +23,8 @@ import yaml
 from sandbox_client import waiting
 from sandbox_client.client import Client
 from sandbox_client.errors import ApiError, Forbidden, NotFound, SandboxError, Stale, TooLarge, Unavailable
-from sandbox_client.log_printing import Printer
-from sandbox_client.records import ProcessState, RunnerStatus
+from sandbox_client.log_printing import Printer, plain
+from sandbox_client.records import Condition, ProcessState, RunnerStatus
 
 _NEXT_STEP: dict[type[SandboxError], str] = {
     Forbidden: "`kubectl auth can-i --list` shows what you may do; the shipped ClusterRoles aggregate to view and edit.",
@@ -72,13 +72,11 @@ async def _list(client: Client, arguments: argparse.Namespace) -> int:
     found = await client.list(all_namespaces=arguments.all_namespaces)
     if not found:
         print("no runners here", file=sys.stderr)
-    rows: list[tuple[str, ...]] = [("NAMESPACE", "NAME", "READY", "APP", "WHY")]
+    rows: list[tuple[str, ...]] = [("NAMESPACE", "NAME", "READY", "REASON", "APP")]
     for sandbox in found:
         conditions = {item.type: item for item in waiting.conditions(sandbox.resource)}
-        ready, app = conditions.get("Ready"), conditions.get("AppReady")
-        why = next((item for item in (ready, app) if item is not None and item.status != "True"), None)
-        states = [item.status if item else "Unknown" for item in (ready, app)]
-        rows.append((sandbox.namespace, sandbox.name, *states, why.reason if why else ""))
+        ready, app = (conditions.get(kind, Condition(kind, "Unknown")) for kind in ("Ready", "AppReady"))
+        rows.append((sandbox.namespace, sandbox.name, ready.status, ready.reason, app.reason))
     for line in _table(rows) if found else ():
         print(line)
     return 0
@@ -148,15 +146,19 @@ async def _logs(client: Client, arguments: argparse.Namespace) -> int:
 
 async def _status(client: Client, arguments: argparse.Namespace) -> int:
     sandbox = await client.get(arguments.name)
+    verdict = waiting.judge(sandbox.resource)
+    status = await sandbox.status() if isinstance(verdict, waiting.Ready) else None
     told: set[str] = set()
     for item in waiting.conditions(sandbox.resource):
-        message = "(see above)" if item.message in told else item.message.replace("\n", f"\n{'':<43}")
-        print(f"{item.type:<13}{item.status:<8}{item.reason:<22}{message}".rstrip())
-        told.add(item.message)
-    match waiting.judge(sandbox.resource):
-        case waiting.Ready():
-            print(_describe(await sandbox.status()))
-            return 0
+        # what the agent says now, not what the controller heard a moment ago
+        now = (status.condition(item.type) if status is not None else None) or item
+        message = "(see above)" if now.message in told else plain(now.message).replace("\n", f"\n{'':<43}")
+        print(f"{now.type:<13}{now.status:<8}{now.reason:<22}{message}".rstrip())
+        told.add(now.message)
+    if status is not None:
+        print(_describe(status))
+        return 0
+    match verdict:
         case waiting.Waiting():
             print("It is not ready yet.")
         case waiting.Hopeless(found):
@@ -211,7 +213,7 @@ def _describe(status: RunnerStatus) -> str:
                     one.name,
                     _state(one),
                     "yes" if one.ready else "no",
-                    str(one.port or "-"),
+                    _port(one),
                     str(one.restarts),
                     " ".join(one.command),
                 )
@@ -221,16 +223,29 @@ def _describe(status: RunnerStatus) -> str:
     )
     for one in status.processes:
         if one.message:
-            lines += [f"{one.name}: {line}" for line in one.message.splitlines()]
+            lines += [f"{one.name}: {plain(line)}" for line in one.message.splitlines()]
     install = status.install
     if install.state != "None":
         lines.append(f"install      {install.state}: {' '.join(install.command)}")
     lines += [
         f"listening    {', '.join(f'{address}:{port}' for address, port in status.listening) or '-'}",
         f"revision     {status.revision or '-'}",
-        f"usage        {', '.join(f'{name} {_bytes(value)}' for name, value in status.usage.items())}",
+        f"usage        {', '.join(f'{name} {_amount(name, value)}' for name, value in status.usage.items())}",
     ]
     return "\n".join(lines)
+
+
+def _port(process: ProcessState) -> str:
+    """Where it was to listen and, if that is another port, where it does."""
+    elsewhere = process.listening is not None and process.listening != process.port
+    return f"{process.port} ({process.listening})" if elsewhere else str(process.port or "-")
+
+
+def _amount(name: str, value: int) -> str:
+    """By its name: bytes, a yes or no, or a count."""
+    if name.endswith("Bytes"):
+        return _bytes(value)
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _state(process: ProcessState) -> str:

@@ -18,6 +18,11 @@ _CONTROL = re.compile(
 )
 
 
+def plain(text: str) -> str:
+    """What an app says, without what would move the terminal's cursor, or its colours; lines stay."""
+    return "\n".join(_CONTROL.sub("", line) for line in text.split("\n"))
+
+
 class Printer:
     """``terminal``: in colours, and without what an app could do to a terminal with control sequences (its colours stay)."""
 

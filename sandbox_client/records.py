@@ -47,6 +47,8 @@ class ProcessState:
     since: str = ""
     command: tuple[str, ...] = ()
     ready: bool = False
+    listening: int | None = None
+    """Port on which it answers: another one than ``port`` if it listens elsewhere."""
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> ProcessState:
@@ -63,6 +65,7 @@ class ProcessState:
             since=str(body.get("since") or ""),
             command=tuple(map(str, body.get("command") or ())),
             ready=bool(body.get("ready")),
+            listening=listening if isinstance(listening := body.get("listening"), int) else None,
         )
 
 

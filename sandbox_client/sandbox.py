@@ -18,7 +18,7 @@ from typing import Any
 from sandbox_client import execution, fetching, logs, syncing, waiting
 from sandbox_client.api import Api, Query, Request, json_request, path
 from sandbox_client.batches import Batched
-from sandbox_client.errors import ApiError, NeverReady, NotFound, Unavailable, Unreachable, WaitTimeout
+from sandbox_client.errors import ApiError, Forbidden, NeverReady, NotFound, Unavailable, Unreachable, WaitTimeout
 from sandbox_client.execution import ExecResult
 from sandbox_client.records import FileChange, FileContent, LogRecord, Manifest, Preview, ProcessState, ProxyAnswer, RunnerStatus
 from sandbox_protocol import names
@@ -92,34 +92,44 @@ class Sandbox:
             raise WaitTimeout(f"{self.namespace}/{self.name} is not {condition} after {timeout:.0f} s. {why}") from None
 
     async def wait_app(self, *, timeout: float = APP_SECONDS) -> RunnerStatus:
-        """Returns when the app answers on its port. Raises NeverReady when it ended, cannot start or crashes over and over."""
+        """Returns when the app answers. Raises NeverReady as soon as it is known to need a sync, a restart or another spec: each
+        reason of ``sandbox_protocol.reasons``, such as CrashLoop, WrongPort or ImagePullBackOff. WaitTimeout, NotFound.
+        """
         why = "the runner has not answered yet"
         polls = iter(_APP_POLL_SECONDS)
         hopeless_before = False
         try:
             async with asyncio.timeout(timeout):
                 while True:
+                    status: RunnerStatus | None = None
                     try:
                         status = await self.status()
                     except (Unavailable, Unreachable) as error:  # the API server or our apiserver is being rolled out
                         why = str(error)
-                    else:
-                        verdict = waiting.judge_app(status)
-                        if status.process.state == "AwaitingLauncher":
-                            verdict = waiting.judge_container(await self.refresh())
-                        match verdict:
-                            case waiting.Ready():
-                                return status
-                            case waiting.Hopeless(found):
-                                # told twice in a row: a sync that mends a crash is answered a moment before the app starts anew
-                                if hopeless_before:
-                                    raise NeverReady(f"{self.namespace}/{self.name}", found.type, found.reason, found.message)
-                                hopeless_before = True
-                            case waiting.Waiting(why):
-                                hopeless_before = False
+                    match await self._verdict(status):
+                        case waiting.Ready() if status is not None:
+                            return status
+                        case waiting.Hopeless(found):
+                            # told twice in a row: a sync that mends a crash is answered a moment before the app starts anew
+                            if hopeless_before:
+                                raise NeverReady(f"{self.namespace}/{self.name}", found.type, found.reason, found.message)
+                            hopeless_before = True
+                        case waiting.Waiting(told):
+                            hopeless_before = False
+                            why = told if status is not None else why
                     await asyncio.sleep(next(polls, _APP_POLL_SECONDS[-1]))
         except TimeoutError:
             raise WaitTimeout(f"the app of {self.namespace}/{self.name} does not answer after {timeout:.0f} s. {why}") from None
+
+    async def _verdict(self, status: RunnerStatus | None) -> waiting.Verdict:
+        """Of the app; without a status, of the runner whose agent cannot be asked."""
+        if status is not None and status.process.state != "AwaitingLauncher":
+            return waiting.judge_app(status)
+        try:
+            runner = await self.refresh()
+        except (Forbidden, Unavailable, Unreachable) as error:
+            return waiting.Waiting(str(error))
+        return waiting.judge(runner) if status is None else waiting.judge_container(runner)
 
     async def suspend(self) -> None:
         """Stops the pod and keeps the files. Returns once that is asked for; ``wait_ready(condition="Suspended")`` waits."""

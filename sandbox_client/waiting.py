@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox_client.records import Condition, RunnerStatus
-from sandbox_protocol.reasons import HOPELESS
-
-HOPELESS_APP = frozenset({"NoCommand", "ImageLacksPython", "CrashLoop", "OOMKilled", "Exited", "InstallFailed"})
-"""Of AppReady: the app will not answer until another sync or restart."""
+from sandbox_protocol.reasons import HOPELESS, HOPELESS_APP
 
 
 @dataclass(frozen=True, slots=True)

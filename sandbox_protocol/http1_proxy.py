@@ -133,8 +133,9 @@ class Proxy:
         if not fresh and (idle := self.idle(address)) is not None:
             return idle
         loop = asyncio.get_running_loop()
+        host, port, *tls = address
         async with asyncio.timeout(CONNECT_SECONDS):
-            _, made = await loop.create_connection(lambda: Upstream(self, address), *address)
+            _, made = await loop.create_connection(lambda: Upstream(self, address), host, port, ssl=tls[0] if tls else None)
         return made
 
     def idle(self, address: Address) -> Upstream | None:

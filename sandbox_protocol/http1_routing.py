@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol as Interface
 
 from sandbox_protocol.http1 import Head, encode_response
 
-Address = tuple[str, int]
+Address = tuple[str, int] | tuple[str, int, ssl.SSLContext]
+"""Host and port of a server; with a context it is spoken to over TLS."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,3 +22,21 @@ HOPELESS = frozenset(
     }
 )
 """Reasons that somebody must act on. Not among them: Unschedulable (an autoscaler may add a node)."""
+
+HOPELESS_APP = frozenset(
+    {
+        "NoCommand",
+        "InstallFailed",
+        "ImageLacksPython",
+        "CrashLoop",
+        "OOMKilled",
+        "Exited",
+        "WrongPort",
+        "NoListener",
+        "NotHTTP",
+        "NoAnswer",
+        "StoppedAnswering",
+    }
+)
+"""Reasons of AppReady=False: the app will not answer until another sync, restart or change of the spec. Not among them:
+Restarting, which is the first crash, AwaitingFirstSync, Installing and Starting."""

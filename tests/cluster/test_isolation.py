@@ -93,7 +93,7 @@ def test_under_gvisor_a_runner_logs_and_restarts(under_gvisor: blocking.Sandbox)
     under_gvisor.restart(grace_period_seconds=0)
     under_gvisor.wait_app()
     after = under_gvisor.status().process
-    assert after.restarts == before.restarts + 1
+    assert after.restarts == before.restarts  # it did not end by itself
     assert after.pid != before.pid
     assert "started" in "".join(under_gvisor.logs())
 

@@ -36,6 +36,8 @@ _MESSAGE_CHARACTERS = 500
 _LINE_CHARACTERS = 200
 # web and eight more (CRD).
 _PROCESSES = 9
+# Of a message the lines stay; what else moves a terminal's cursor does not.
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]+")
 _PROCESS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
 
 
@@ -58,7 +60,7 @@ class ProcessView:
 
 @dataclass(frozen=True, slots=True)
 class AgentStatus:
-    """``app`` is None while the app answers. Times are never later than when they were received."""
+    """``app`` is None while the app answers, ``fine`` says where. Times are never later than when they were received."""
 
     app: Why | None
     revision: str
@@ -66,6 +68,7 @@ class AgentStatus:
     last_activity: datetime | None
     isolation: Isolation = UNKNOWN
     disk: disk.Disk | None = None
+    fine: str = ""
 
 
 class Agents:
@@ -138,6 +141,7 @@ def parse(answer: Any, now: datetime) -> AgentStatus:
         last_activity=None if activity is None else min(activity, now),
         isolation=_isolation(answer.get("isolation")),
         disk=disk.parse(answer.get("usage")),
+        fine=_message(app) if app.get("status") == "True" else "",
     )
 
 
@@ -163,13 +167,18 @@ def _processes(said: Any) -> Iterator[ProcessView]:
             ready=entry.get("ready") is True,
             port=port if type(port) is int and 0 < port < 65536 else None,
             restarts=restarts if type(restarts) is int and 0 <= restarts < 1 << 31 else 0,
-            message=message.partition("\n")[0][:_LINE_CHARACTERS] if isinstance(message, str) else "",
+            message=_CONTROL.sub(" ", message.partition("\n")[0][:_LINE_CHARACTERS]) if isinstance(message, str) else "",
         )
 
 
 def _why(condition: dict[str, Any]) -> Why:
-    reason, message = condition.get("reason"), condition.get("message")
+    reason = condition.get("reason")
     return Why(
         reason if isinstance(reason, str) and _REASON.fullmatch(reason) else "NotReady",
-        message[:_MESSAGE_CHARACTERS] if isinstance(message, str) and message else "The app does not answer yet.",
+        _message(condition) or "The app does not answer yet.",
     )
+
+
+def _message(condition: dict[str, Any]) -> str:
+    message = condition.get("message")
+    return _CONTROL.sub(" ", message[:_MESSAGE_CHARACTERS]) if isinstance(message, str) else ""

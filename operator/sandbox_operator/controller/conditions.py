@@ -33,6 +33,10 @@ class Facts:
     no_pod: Why
     """Why there is no pod, when there is none."""
     app: Why | None = None
+    fine: str = ""
+    """Its word about an app that answers."""
+    heard: bool = False
+    """Whether the agent of this pod has said anything; before that ``app`` means nothing."""
     isolation: Isolation = UNKNOWN
     """As the pod's own parts measured it."""
     disk: disk.Disk | None = None
@@ -57,7 +61,7 @@ def conditions(facts: Facts) -> list[Condition]:
     pod = facts.pod
     network = halted or (facts.no_pod if pod is None else pod.gate)
     agent = halted or (facts.no_pod if pod is None else pod.agent)
-    app = halted or (facts.no_pod if pod is None else _app(pod, facts.app))
+    app = halted or (facts.no_pod if pod is None else _app(pod, facts))
     parts = [
         _condition("NetworkReady", network, Why("PolicyEnforced", "The gate found every forbidden address unreachable.")),
         _condition("AgentReady", agent, Why("AgentAnswers", "The agent answers.")),
@@ -73,18 +77,19 @@ def conditions(facts: Facts) -> list[Condition]:
         ready,
         provisioned,
         *parts,
-        _condition("AppReady", app, Why("Ready", "The app answers on its port.")),
+        _condition("AppReady", app, Why("Ready", facts.fine or "The app answers on its port.")),
         _isolated(facts),
         _disk_pressure(facts),
         suspended,
     ]
 
 
-def _app(pod: PodFacts, told: Why | None) -> Why | None:
-    """The agent knows best why a running app does not answer; before that, and when its image is wrong, the pod does."""
-    if pod.app is None or pod.agent is not None or told is None or pod.app.reason != "NotReady":
+def _app(pod: PodFacts, facts: Facts) -> Why | None:
+    """The agent knows best whether a running app answers, and the kubelet only asks it every other second; before that, and when
+    the image is wrong, the pod knows."""
+    if pod.agent is not None or not facts.heard or (pod.app is not None and pod.app.reason != "NotReady"):
         return pod.app
-    return told
+    return facts.app
 
 
 def _isolated(facts: Facts) -> Condition:

@@ -44,8 +44,11 @@ Key = tuple[str, str]
 RESYNC_SECONDS = 300.0
 # Between two looks at objects that a template waits for by readyWhen; not all of them are watched.
 _AWAITED_SECONDS = 2.0
-# Between two questions to an agent: while its app is not ready people wait for news, afterwards only the revision changes.
-_ASK_WAITING_SECONDS, _ASK_READY_SECONDS = 3.0, 30.0
+# Between two questions to an agent: while its app starts somebody looks on, while it is not ready people wait for news,
+# afterwards only the revision changes. An app that stops answering changes its pod's readiness, which is reason to ask at once.
+_ASK_STARTING_SECONDS, _ASK_WAITING_SECONDS, _ASK_READY_SECONDS = 1.0, 3.0, 30.0
+# Reasons of an app that will be another one soon.
+_STARTING = frozenset({"Starting", "Restarting"})
 
 
 @dataclass(slots=True)
@@ -56,6 +59,8 @@ class Memory:
     held: Held = field(default_factory=Held)
     ending: Ending | None = None
     agent: AgentStatus | None = None
+    pod: str | None = None
+    """Whose agent that is."""
     asked: tuple[str, bool, bool] | None = None
     asked_at: float = float("-inf")
     asking: asyncio.Task[None] | None = None
@@ -120,6 +125,8 @@ class Reconciler:
         if made.deleted:
             return None
         pod = self._pod(refs)
+        if pod is not None and memory.pod != pod.name:
+            memory.agent, memory.pod = memory.agent if memory.pod is None else None, pod.name
         await self._parts.reporter.runner(runner, self._report(runner, refs, made, pod, memory.agent))
         if made.error is not None:
             raise made.error
@@ -204,6 +211,8 @@ class Reconciler:
             pod=pod,
             no_pod=absent,
             app=agent.app if agent is not None else None,
+            fine=agent.fine if agent is not None else "",
+            heard=agent is not None,
             isolation=agent.isolation if agent is not None else UNKNOWN,
             disk=agent.disk if agent is not None else None,
             disk_size=made.disk_size,
@@ -224,7 +233,7 @@ class Reconciler:
             memory.asked = None
             return RESYNC_SECONDS
         now = asyncio.get_running_loop().time()
-        age = _ASK_READY_SECONDS if pod.app is None else _ASK_WAITING_SECONDS
+        age = _patience(pod, memory.agent)
         if memory.asking is None and (memory.asked != pod.readiness or now - memory.asked_at >= age):
             memory.asked, memory.asked_at = pod.readiness, now
             memory.asking = asyncio.create_task(self._listen(key, refs, memory))
@@ -270,6 +279,14 @@ class Reconciler:
         made = Made(problem=step.why)
         await self._parts.reporter.runner(runner, self._report(runner, refs, made, self._pod(refs), None))
         return LOOK_SECONDS
+
+
+def _patience(pod: PodFacts, agent: AgentStatus | None) -> float:
+    """Seconds until the agent's last word is old."""
+    why = pod.app if agent is None else agent.app
+    if why is None:
+        return _ASK_READY_SECONDS
+    return _ASK_STARTING_SECONDS if why.reason in _STARTING else _ASK_WAITING_SECONDS
 
 
 def _spec(runner: Object) -> RunnerSpec:

@@ -25,3 +25,27 @@ def test_a_line_that_is_not_understood_is_passed_over(line: str) -> None:
 @given(st.text(max_size=300))
 def test_any_text_is_read_without_an_error(text: str) -> None:
     parse(HEAD + text)
+
+
+@pytest.mark.parametrize(
+    ("address", "hosts"),
+    [
+        ("0.0.0.0", ("127.0.0.1",)),
+        ("::", ("127.0.0.1", "::1")),
+        ("::1", ("::1",)),
+        ("::ffff:127.0.0.1", ("127.0.0.1",)),
+        ("10.1.2.3", ("10.1.2.3",)),
+        ("fd00::7", ("fd00::7",)),
+        ("fe80::1", ()),
+    ],
+)
+def test_a_listener_is_reached_at_its_address_or_by_loopback(address: str, hosts: tuple[str, ...]) -> None:
+    assert Listener(3000, address).hosts() == hosts
+
+
+def test_connections_that_nobody_accepted_are_counted_of_the_socket_that_has_the_fewest() -> None:
+    def line(waiting: int) -> str:
+        return f"0: 00000000:0BB8 00000000:0000 0A 00000000:{waiting:08X} 00:00000000 00000000 1000 0 1\n"
+
+    (one,) = parse(HEAD + line(18) + line(2))
+    assert one.waiting == 2

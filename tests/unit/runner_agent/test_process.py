@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
-from runner_agent import process
+from runner_agent import lookout, process, whereabouts
 from runner_agent.logs import LogBook
+from runner_agent.ports import Listener, listening, read_tables
 from runner_agent.settings import AppSettings, ProcessSettings, Settings
 from runner_agent.supervisor import Supervisor
 from runner_agent.touch import touch
+from runner_agent.whereabouts import Where
 from runner_agent.workspace_tree import Tree
 from sandbox_protocol.errors import StatusError
 
@@ -52,6 +54,24 @@ class FakeWorkspace:
         await asyncio.to_thread(work)
 
 
+def listening_inodes(pid: int) -> set[str]:
+    """Of the sockets that a process and its descendants hold."""
+    parents: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            parents.setdefault(parent, []).append(int(folder.name))
+    found, left = set(), [pid]
+    while left:
+        one = left.pop()
+        left += parents.get(one, ())
+        with contextlib.suppress(OSError):
+            for descriptor in Path(f"/proc/{one}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    found.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
+    return found
+
+
 def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -69,7 +89,18 @@ class Pod:
         self.workspace = FakeWorkspace(folder / "tree")
         self.logbook = LogBook()
         self.supervisor = Supervisor(self.settings, self.workspace, self.logbook, self.workspace.touch)
+        self._judged: dict[str, bool] = {}
+        self.supervisor.look_at = self._own_listeners
         self.launcher: asyncio.subprocess.Process | None = None
+
+    def _own_listeners(self) -> list[Listener]:
+        """Of the launcher's processes: unlike in a pod, others live on this machine."""
+        lines = [line for table in read_tables() for line in table.splitlines()[1:] if line.split()[3] == "0A"]
+        inodes = {line.split()[9] for line in lines}
+        if self.launcher is not None and inodes - self._judged.keys():
+            own = listening_inodes(self.launcher.pid)
+            self._judged |= {inode: inode in own for inode in inodes - self._judged.keys()}
+        return listening(["\n".join(["", *(line for line in lines if self._judged.get(line.split()[9]))])])
 
     async def start(self) -> None:
         await self.supervisor.start()
@@ -152,18 +183,44 @@ async def test_an_app_on_the_ipv6_loopback_is_found(pods: Callable[..., Pod]) ->
     pod = pods(sys.executable, "-c", SERVE_IPV6)
     await pod.start()
     await pod.until(lambda: pod.supervisor.web.ready)
-    assert pod.supervisor.web.host == "::1"
+    where = pod.supervisor.where(None)
+    assert where is not None
+    assert (where.host, where.port) == ("::1", pod.supervisor.web.port)
 
 
 async def test_a_crash_is_told_with_its_last_lines_and_tried_again(pods: Callable[..., Pod]) -> None:
     pod = pods("sh", "-c", "echo going down >&2; exit 7")
     await pod.start()
     await pod.until(lambda: pod.state() == "BackOff")
-    process = pod.supervisor.web.to_json()
-    assert (process["exitCode"], process["reason"]) == (7, "CrashLoop")
-    assert "going down" in process["message"]
-    assert "exit code 7" in process["message"]
-    await pod.until(lambda: pod.supervisor.web.to_json()["restarts"] >= 1)
+    first = pod.supervisor.web.to_json()
+    assert (first["exitCode"], first["reason"], first["restarts"]) == (7, "Restarting", 0)
+    assert "going down" in first["message"]
+    assert "exit code 7" in first["message"]
+    await pod.until(lambda: pod.supervisor.web.to_json()["reason"] == "CrashLoop")
+    assert pod.supervisor.web.to_json()["restarts"] == 1
+
+
+async def test_an_app_that_keeps_crashing_is_told_as_such_while_it_is_tried_again(
+    pods: Callable[..., Pod], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "FIRST_BACKOFF_SECONDS", 0.05)
+    pod = pods("sh", "-c", "test -e tried && exec sleep 60; test -e once && touch tried; touch once; exit 7")
+    await pod.start()
+    await pod.until(lambda: pod.state() == "Starting" and pod.one("web")["restarts"] == 2)
+    assert pod.supervisor.condition()["reason"] == "CrashLoop"
+    await pod.supervisor.on_synced(["package.json"], "auto", False)
+    await pod.until(lambda: pod.supervisor.condition()["reason"] == "Starting")
+
+
+async def test_a_web_app_that_ends_well_is_told_to_keep_running(
+    pods: Callable[..., Pod], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "FIRST_BACKOFF_SECONDS", 0.05)
+    pod = pods("true")
+    await pod.start()
+    await pod.until(lambda: pod.one("web")["reason"] == "Exited")
+    message = pod.supervisor.condition()["message"]
+    assert message.startswith("the app ended with exit code 0: a web app must keep running, and answer on port")
 
 
 async def test_a_sync_ends_the_back_off_at_once(pods: Callable[..., Pod]) -> None:
@@ -202,7 +259,7 @@ async def test_restart_answers_with_the_new_process(pods: Callable[..., Pod]) ->
     before = pod.supervisor.web.to_json()
     await pod.supervisor.restart(1.0)
     await pod.until(lambda: pod.supervisor.web.to_json()["pid"] not in (None, before["pid"]))
-    assert pod.supervisor.web.to_json()["restarts"] == before["restarts"] + 1
+    assert pod.supervisor.web.to_json()["restarts"] == before["restarts"] == 0  # it did not end by itself
     with pytest.raises(ProcessLookupError):
         os.kill(before["pid"], 0)
 
@@ -415,19 +472,24 @@ async def test_a_declared_trigger_restarts_all_of_them(pods: Callable[..., Pod])
     pod = pods("sleep", "60", processes=(worker("a", "sleep", "60"),), restart_on=("schema/**/*.sql",))
     await pod.start()
     await pod.until(lambda: pod.one("a")["pid"] is not None and pod.one("web")["pid"] is not None)
+    before = {name: pod.one(name)["pid"] for name in ("a", "web")}
     assert (await pod.supervisor.on_synced(["schema/readme.md"], "auto", False)).restarted is False
     assert (await pod.supervisor.on_synced(["schema/v1/a.sql"], "auto", False)).restarted is True
-    await pod.until(lambda: pod.one("a")["restarts"] == pod.one("web")["restarts"] == 1)
+    await pod.until(lambda: all(pod.one(name)["pid"] not in (None, before[name]) for name in before))
+    assert pod.one("a")["restarts"] == pod.one("web")["restarts"] == 0
 
 
 async def test_sources_restart_only_the_process_that_reads_them_once(pods: Callable[..., Pod]) -> None:
     sleep = "import time; time.sleep(60)"
     pod = pods("sleep", "60", processes=(worker("py", sys.executable, "-c", sleep),))
     await pod.start()
-    await pod.until(lambda: pod.one("py")["ready"])
+    await pod.until(lambda: pod.one("py")["ready"] and pod.one("web")["pid"] is not None)
+    before = {name: pod.one(name)["pid"] for name in ("py", "web")}
     assert (await pod.supervisor.on_synced(["lib/a.py"], "auto", False)).restarted is True
-    await pod.until(lambda: pod.one("py")["restarts"] == 1)
-    assert pod.one("web")["restarts"] == 0
+    assert pod.supervisor.processes[1].restarting_by_us
+    await pod.until(lambda: pod.one("py")["ready"] and pod.one("py")["pid"] != before["py"])
+    assert not pod.supervisor.processes[1].restarting_by_us
+    assert pod.one("web")["pid"] == before["web"]
 
 
 async def test_an_install_runs_once_before_all_and_again_when_the_lock_file_changes(pods: Callable[..., Pod]) -> None:
@@ -440,7 +502,7 @@ async def test_an_install_runs_once_before_all_and_again_when_the_lock_file_chan
     (pod.settings.tree / "requirements.txt").write_text("six\n")
     assert (await pod.supervisor.on_synced(["requirements.txt"], "auto", False)).restarted is True
     await pod.until(lambda: pod.log().count("installing") == 2 and pod.one("a")["ready"])
-    assert pod.one("a")["restarts"] == pod.one("web")["restarts"] == 1
+    assert pod.one("a")["restarts"] == pod.one("web")["restarts"] == 0
 
 
 async def test_a_failed_install_holds_all_back_and_says_why(pods: Callable[..., Pod]) -> None:
@@ -558,7 +620,7 @@ async def test_what_a_sync_changed_is_shown_to_watchers_whose_kernel_does_not_te
 async def test_a_ready_app_is_asked_no_more_and_its_end_is_seen(
     pods: Callable[..., Pod], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "STILL_SECONDS", 0.02)
+    monkeypatch.setattr(lookout, "STILL_SECONDS", 0.02)
     quits = (
         "import http.server, os, time\n"
         "server = http.server.HTTPServer(('127.0.0.1', int(os.environ['PORT'])), http.server.SimpleHTTPRequestHandler)\n"
@@ -571,6 +633,48 @@ async def test_a_ready_app_is_asked_no_more_and_its_end_is_seen(
     (pod.settings.tree / "close").touch()
     await pod.until(lambda: not pod.supervisor.web.ready)
     assert pod.supervisor.condition()["reason"] == "Starting"
+    monkeypatch.setattr(whereabouts, "STOPPED_SECONDS", 0.0)
+    await pod.until(lambda: pod.supervisor.condition()["reason"] == "StoppedAnswering")
     await pod.until(lambda: "GET / " in pod.log())  # the app's own line may come after we see that it ended
     assert pod.log().count("GET / ") == 1
     assert re.search("error|exception", pod.log(), re.IGNORECASE) is None
+
+
+SERVE_ELSEWHERE = SERVE.replace('int(os.environ["PORT"])', "int(open('own').read())")
+
+
+async def test_an_app_on_a_port_of_its_own_is_served_from_there_and_says_so(
+    pods: Callable[..., Pod], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whereabouts, "ELSEWHERE_SECONDS", 0.1)
+    monkeypatch.setattr(lookout, "ELSEWHERE_SECONDS", 0.1)
+    pod = pods(sys.executable, "-c", SERVE_ELSEWHERE)
+    own, asked = free_port(), pod.supervisor.web.port
+    (pod.settings.tree / "own").write_text(str(own))
+    await pod.start()
+    await pod.until(lambda: pod.supervisor.web.ready)
+    assert pod.supervisor.where(None) == pod.supervisor.where(asked) == Where("127.0.0.1", own)
+    assert pod.one("web")["listening"] == own
+    assert pod.supervisor.condition() == {
+        "type": "AppReady",
+        "status": "True",
+        "reason": "Ready",
+        "message": f"listens on port {own}, not on PORT ({asked}), and is served from there",
+    }
+
+
+async def test_a_port_that_nobody_declared_is_looked_up_when_it_is_asked_for(pods: Callable[..., Pod]) -> None:
+    both = (
+        "import http.server, os, threading\n"
+        "def serve(port): http.server.HTTPServer(('127.0.0.1', port), http.server.SimpleHTTPRequestHandler).serve_forever()\n"
+        "threading.Thread(target=serve, args=(int(open('own').read()),)).start()\n"
+        "serve(int(os.environ['PORT']))\n"
+    )
+    pod = pods(sys.executable, "-c", both)
+    own = free_port()
+    (pod.settings.tree / "own").write_text(str(own))
+    await pod.start()
+    await pod.until(lambda: pod.supervisor.web.ready)
+    assert pod.supervisor.where(own) is None
+    await pod.supervisor.look(own)
+    assert pod.supervisor.where(own) == Where("127.0.0.1", own)

@@ -49,7 +49,7 @@ def test_apply_list_and_sync(api: FakeApi, tmp_path: Path, capsys: pytest.Captur
     assert main(["sync", "shop", str(tmp_path / "app")]) == 0
     out = capsys.readouterr().out
     assert "sandboxrunner demo/shop applied" in out
-    assert "demo       shop  True   False  AwaitingFirstSync" in out
+    assert "demo       shop  True   Ready   AwaitingFirstSync" in out
     assert "1 written (11 B), 0 deleted, 0 unchanged" in out
 
 
@@ -92,6 +92,33 @@ def test_status_shows_the_process(api: FakeApi, capsys: pytest.CaptureFixture[st
     assert re.search(r"^web +Running +no +- +2 +npm run dev$", out, re.MULTILINE)
     for words in ("0.0.0.0:3000", "3-abc", "memoryBytes 50 MiB"):
         assert words in out
+
+
+def test_status_prints_the_agents_own_word_of_the_app_and_counts_as_counts(
+    api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.add("shop")
+    api.report("shop", READY, condition("AppReady", "True", "Ready", "The app answers on its port."))
+    api.app_status = [
+        {
+            "process": {"state": "BackOff", "port": 3000},
+            "conditions": [{"type": "AppReady", "status": "False", "reason": "CrashLoop", "message": "ended\x1b[2J with 7"}],
+            "usage": {"workspaceBytes": 28, "workspaceFiles": 28, "workspaceFreeFiles": 228000, "volumeShared": False},
+        }
+    ]
+    assert main(["status", "shop"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^AppReady +False +CrashLoop +ended with 7$", out, re.MULTILINE)
+    assert "The app answers on its port." not in out
+    assert "workspaceBytes 28 B, workspaceFiles 28, workspaceFreeFiles 228000, volumeShared no" in out
+
+
+def test_status_shows_the_port_where_an_app_really_listens(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.add("shop")
+    api.report("shop", READY)
+    api.app_status = [{"process": {"state": "Running", "ready": True, "port": 3000, "listening": 4321, "command": ["astro"]}}]
+    assert main(["status", "shop"]) == 0
+    assert re.search(r"^web +Running +yes +3000 \(4321\) +0 +astro$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_status_shows_each_process_in_a_line_and_the_install(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from sandbox_client import Client, Conflict, Forbidden, NeverReady, NotFound, Sandbox, WaitTimeout
 from sandbox_protocol.errors import StatusError
+from sandbox_protocol.reasons import HOPELESS_APP
 from tests.unit.sandbox_client.fake_api import FakeApi
 
 
@@ -187,6 +188,42 @@ async def test_waiting_for_the_app_goes_on_through_install_and_start(
 async def test_an_app_that_crashes_is_not_waited_for(api: FakeApi, shop: Sandbox) -> None:
     api.app_status = [app("CrashLoop", message="exit code 1, 5 times")]
     with pytest.raises(NeverReady, match="CrashLoop: exit code 1, 5 times"):
+        await shop.wait_app(timeout=5)
+
+
+@pytest.mark.parametrize("reason", sorted(HOPELESS_APP))
+async def test_each_way_in_which_an_app_fails_ends_the_waiting(api: FakeApi, shop: Sandbox, reason: str) -> None:
+    api.app_status = [app(reason, message="what to do")]
+    with pytest.raises(NeverReady, match=f"{reason}: what to do"):
+        await shop.wait_app(timeout=5)
+
+
+@pytest.mark.parametrize("reason", ["AwaitingFirstSync", "Installing", "Starting", "Restarting"])
+async def test_what_mends_itself_or_waits_for_a_sync_is_waited_for(
+    api: FakeApi, shop: Sandbox, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    monkeypatch.setattr("sandbox_client.sandbox._APP_POLL_SECONDS", (0.0,))
+    api.app_status = [app(reason)] * 3 + [app("Ready", "True")]
+    await shop.wait_app(timeout=5)
+
+
+async def test_a_crash_that_is_over_when_it_is_looked_at_again_does_not_end_the_waiting(
+    api: FakeApi, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox_client.sandbox._APP_POLL_SECONDS", (0.0,))
+    api.app_status = [app("CrashLoop"), app("Starting"), app("CrashLoop"), app("Ready", "True")]
+    await shop.wait_app(timeout=5)
+
+
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "Rejected", "TemplateNotFound"])
+async def test_a_runner_whose_agent_cannot_be_asked_and_never_will_is_not_waited_for(
+    api: FakeApi, shop: Sandbox, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    monkeypatch.setattr("sandbox_client.sandbox._APP_POLL_SECONDS", (0.0,))
+    answer = StatusError(503, "the agent cannot be reached").body()
+    api.fail = lambda request: web.json_response(answer, status=503) if request.path.endswith("/status") else None
+    api.report("shop", condition("Ready", "False", reason, "somebody must act"))
+    with pytest.raises(NeverReady, match=f"{reason}: somebody must act"):
         await shop.wait_app(timeout=5)
 
 

@@ -2,14 +2,22 @@
 
 import asyncio
 import contextlib
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from sandbox_protocol import http1_client, http1_proxy
-from sandbox_protocol.http1 import Head
+from sandbox_protocol.http1 import Head, encode_block, encode_response
 from sandbox_protocol.http1_client import Client
 from sandbox_protocol.http1_proxy import Proxy
-from sandbox_protocol.http1_routing import Forward, Reply, plain_reply
+from sandbox_protocol.http1_routing import Address, Forward, Reply, plain_reply
 from sandbox_protocol.http1_sides import Upstream
 from tests.unit.sandbox_protocol.scene import GET, Make, answer_once, echo_length, read_head
 
@@ -263,7 +271,7 @@ class Played(asyncio.Transport):
 class Choking(Proxy):
     """All its servers take no more than the first write."""
 
-    async def connect(self, address: tuple[str, int], *, fresh: bool = False) -> Upstream:
+    async def connect(self, address: Address, *, fresh: bool = False) -> Upstream:
         upstream = Upstream(self, address)
         Played(upstream, choked=True)
         return upstream
@@ -292,3 +300,52 @@ async def test_a_server_that_is_full_at_the_first_write_slows_the_client_down(an
     upstream.resume_writing()
     assert transport.reading
     proxy.close()
+
+
+async def test_a_server_is_spoken_to_over_tls_and_its_connection_kept(certificates: tuple[Path, Path]) -> None:
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(*certificates)
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await echo_length(reader, writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=serving)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    address = ("127.0.0.1", server.sockets[0].getsockname()[1], client)
+
+    async def route(request: Head, peer: str) -> Forward | Reply:
+        block = encode_block([(b"Host", b"a"), (b"Content-Length", request.get(b"content-length") or b"0")])
+        return Forward(
+            address, block, lambda head: encode_response(200, b"OK", head.headers), lambda _, why: plain_reply(503, b"", why)
+        )
+
+    proxy = Proxy(route)
+    listening = await asyncio.get_running_loop().create_server(proxy.protocol, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", listening.sockets[0].getsockname()[1])
+    for _ in range(2):
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+        await read_head(reader)
+        assert await reader.readexactly(1) == b"3"
+    assert connections == 1
+    writer.close()
+    proxy.close()
+    listening.close()
+    server.close()
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> tuple[Path, Path]:
+    """(certificate, key) as files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+    certificate, private = tmp_path / "tls.crt", tmp_path / "tls.key"
+    certificate.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return certificate, private

@@ -34,6 +34,15 @@ def test_a_reason_that_is_no_word_is_replaced(reason: Any) -> None:
     assert why.reason == "NotReady"
 
 
+def test_an_app_that_answers_elsewhere_says_where() -> None:
+    said = parse(app(status="True", reason="Ready", message="listens on port 4321, not on PORT (3000)"), NOW)
+    assert (said.app, said.fine) == (None, "listens on port 4321, not on PORT (3000)")
+
+
+def test_a_message_keeps_its_lines_and_nothing_that_moves_a_cursor() -> None:
+    assert parse(app(status="False", reason="X", message="a\x1b[2Jb\nc\x9bd"), NOW).app == Why("X", "a [2Jb\nc d")
+
+
 def test_a_long_message_is_cut() -> None:
     why = parse(app(status="False", reason="X", message="m" * 10_000), NOW).app
     assert why is not None

@@ -30,9 +30,11 @@ BY_WISH, BY_TIME = Why("Suspended", "s"), Why("ShutdownTime", "s")
     ("given", "row"),
     [
         (facts(), (UP, APPLIED, FENCED, ANSWERS, UP, WANTED)),
-        (facts(pod=pod(app=NOT_READY), app=WAITS), (UP, APPLIED, FENCED, ANSWERS, "False AwaitingFirstSync", WANTED)),
+        (facts(pod=pod(app=NOT_READY), app=WAITS, heard=True), (UP, APPLIED, FENCED, ANSWERS, "False AwaitingFirstSync", WANTED)),
+        (facts(app=WAITS, heard=True), (UP, APPLIED, FENCED, ANSWERS, "False AwaitingFirstSync", WANTED)),
+        (facts(pod=pod(app=NOT_READY), heard=True), (UP, APPLIED, FENCED, ANSWERS, UP, WANTED)),
         (facts(pod=pod(app=NOT_READY)), (UP, APPLIED, FENCED, ANSWERS, "False NotReady", WANTED)),
-        (facts(pod=pod(app=PULL), app=WAITS), (UP, APPLIED, FENCED, ANSWERS, "False ImagePullBackOff", WANTED)),
+        (facts(pod=pod(app=PULL), app=WAITS, heard=True), (UP, APPLIED, FENCED, ANSWERS, "False ImagePullBackOff", WANTED)),
         (facts(pod=None), ("False Starting", APPLIED, *["False Starting"] * 3, WANTED)),
         (
             facts(pod=pod(agent=PULL, app=PULL)),

@@ -254,6 +254,66 @@ async def test_a_ready_runner_waits_for_its_first_sync_in_the_agents_words(scene
     assert scene.agents.asked == 1
 
 
+async def heard(scene: Scene, app: Why | None, fine: str = "") -> None:
+    """The agent says that, and the controller hears it."""
+    scene.reconciler._memories[UID].agent = AgentStatus(app, "", (), None, fine=fine)
+    await scene()
+
+
+async def test_the_agents_word_of_the_app_counts_whatever_the_kubelet_saw_last(scene: Scene) -> None:
+    await scene()
+    ready = {**SERVING, "containerStatuses": [{"name": "app", "ready": True, "state": {"running": {}}}]}
+    scene.pod(ready)
+    await heard(scene, Why("StoppedAnswering", "stopped answering on port 3000"))
+    assert scene.condition("AppReady") == "False StoppedAnswering"
+    scene.pod(SERVING)
+    await heard(scene, None, "listens on port 4321, not on PORT (3000), and is served from there")
+    assert scene.condition("AppReady") == "True Ready"
+    assert scene.message("AppReady").startswith("listens on port 4321")
+
+
+async def test_an_app_that_fails_is_an_event_once_however_often_it_flaps(scene: Scene) -> None:
+    await scene()
+    scene.pod(SERVING)
+    events = []
+    for app in (
+        Why("CrashLoop", "ended with 7"),
+        Why("Starting", "s"),
+        Why("CrashLoop", "ended with 8"),
+        None,
+        Why("OOMKilled", "m"),
+    ):
+        await heard(scene, app)
+        events += [entry for entry in scene.cluster.log if entry in ("create Event CrashLoop", "create Event OOMKilled")]
+    assert events == ["create Event CrashLoop", "create Event OOMKilled"]
+
+
+async def test_a_reason_that_only_the_pod_knows_is_no_event(scene: Scene) -> None:
+    await scene()
+    scene.pod(SERVING)
+    await heard(scene, Why("BuyNow", "cheap"))
+    assert scene.condition("AppReady") == "False BuyNow"
+    assert "create Event BuyNow" not in scene.cluster.log
+
+
+async def test_what_the_pod_before_said_of_its_app_is_forgotten(scene: Scene) -> None:
+    await scene()
+    scene.pod(SERVING)
+    await heard(scene, None)
+    assert scene.condition("AppReady") == "True Ready"
+    scene.reconciler._memories[UID].pod = "runner-0"
+    await scene()
+    assert scene.condition("AppReady") == "False NotReady"
+
+
+@pytest.mark.parametrize(("app", "seconds"), [(None, 30.0), (Why("Starting", ""), 1.0), (Why("CrashLoop", ""), 3.0)])
+async def test_an_agent_is_asked_often_while_its_app_is_on_its_way(scene: Scene, app: Why | None, seconds: float) -> None:
+    await scene()
+    scene.pod(SERVING)
+    scene.reconciler._memories[UID].agent = AgentStatus(app, "", (), None)
+    assert await scene() == pytest.approx(seconds, abs=0.5)
+
+
 async def test_the_pods_problem_is_the_runners(scene: Scene) -> None:
     await scene()
     scene.pod({"initContainerStatuses": [PULL]})

@@ -135,7 +135,7 @@ def test_sync_limits_of_the_template_are_those_of_the_agent() -> None:
 
 def test_columns_short_names_and_category() -> None:
     columns = [column["name"] for column in RUNNER["spec"]["versions"][0]["additionalPrinterColumns"]]
-    assert columns == ["Ready", "Reason", "Mode", "Preview", "Age"]
+    assert columns == ["Ready", "Reason", "App", "Mode", "Preview", "Age"]
     assert RUNNER["spec"]["names"]["shortNames"] == ["sbx"]
     assert RUNNER["spec"]["scope"] == "Namespaced"
     assert TEMPLATE["spec"]["scope"] == "Cluster"

@@ -9,7 +9,7 @@ from typing import Any
 from sandbox_client.records import Condition, RunnerStatus
 from sandbox_protocol.reasons import HOPELESS
 
-HOPELESS_APP = frozenset({"NoCommand", "ImageLacksPython", "CrashLoop", "OOMKilled", "Exited", "InstallFailed"})
+HOPELESS_APP = frozenset({"NoCommand", "LauncherNotStarted", "CrashLoop", "OOMKilled", "Exited", "InstallFailed"})
 """Of AppReady: the app will not answer until another sync or restart."""
 
 

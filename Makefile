@@ -7,6 +7,8 @@ UV_VERSION := 0.13.9
 # uv for its speed, but with the machine's own certificates and the package index that pip is set to
 UV = index=$$(.venv/bin/pip config get global.index-url 2>/dev/null || true); .venv/bin/uv --system-certs $${index:+--default-index $$index}
 # Test runs end with the runner's own closing line; PYTEST_ARGS narrows them, e.g. PYTEST_ARGS='-k sync'
+# The launcher has no dependency, and is built by the Go of the image, which is older: no toolchain is fetched for it
+GO := CGO_ENABLED=0 GOTOOLCHAIN=local GOPROXY=off go
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 
 .PHONY: help demo test test-unit test-cluster test-e2e test-walls test-gvisor test-teardown check bench soak fuzz cluster-up cluster-down cluster-status images \
@@ -35,6 +37,7 @@ test: .venv/ready check test-unit up ## unit, cluster and end-to-end tests on th
 	@$(PYTEST) tests/cluster tests/e2e tests/audit
 
 test-unit: .venv/ready ## no cluster, no network
+	@cd launcher && $(GO) test ./...
 	@$(PYTEST) tests/unit
 
 test-cluster: up ## against the real cluster
@@ -70,6 +73,8 @@ fuzz: .venv/ready ## searches for inputs that break a parser, SECONDS=60 for eac
 	@$(PY) -m tests.fuzz --seconds $(SECONDS) $(FUZZ)
 
 check: .venv/ready ## format, lint, types, layers
+	@[ -z "$$(gofmt -l launcher)" ] || { gofmt -d launcher; exit 1; }
+	@cd launcher && $(GO) vet ./... && GOARCH=arm64 $(GO) vet ./...
 	@.venv/bin/ruff format --check -q .
 	@.venv/bin/ruff check -q .
 	@.venv/bin/mypy

@@ -1,11 +1,11 @@
-"""``python -m runner_agent agent | gate | launcher``: three programs, each imports only its own modules."""
+"""``python -m runner_agent agent | gate``: two programs, each imports only its own modules."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-PROGRAMS = {"agent": ("main", "main"), "gate": ("gate", "run_gate"), "launcher": ("launcher", "main")}
+PROGRAMS = {"agent": ("main", "main"), "gate": ("gate", "run_gate")}
 
 
 def main(arguments: list[str]) -> int:

@@ -5,7 +5,7 @@ must block, all at once, and lets the pod go on only when every attempt is swall
 the path of every start.
 """
 
-# ruff: noqa: PTH100, PTH104, PTH118, PTH120, PTH123  (importing pathlib costs 10 ms of every start)
+# ruff: noqa: PTH100, PTH101, PTH104, PTH118, PTH120, PTH123  (importing pathlib costs 10 ms of every start)
 from __future__ import annotations
 
 import errno
@@ -93,33 +93,34 @@ def wait_until_fenced(targets: Sequence[Target], seconds: float) -> None:
         time.sleep(PAUSE_SECONDS)
 
 
-HANDED_OVER = ("isolation.py", "emptying.py", "overrun.py", "launcher.py", "enter.py")
+HANDED_OVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher")
+"""A static program, which the image's build puts beside this file: see launcher/."""
 
 
-def hand_over(directory: str) -> None:
-    """Copies what the app container runs of ours to its volume, read-only, each in one step."""
-    source = os.path.dirname(os.path.abspath(__file__))
-    for name in HANDED_OVER:
-        target = os.path.join(directory, name)
-        with open(os.path.join(source, name), "rb") as file:
-            content = file.read()
-        descriptor = os.open(target + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o444)
-        with open(descriptor, "wb") as file:
-            file.write(content)
-        os.rename(target + ".new", target)
+def hand_over(program: str, directory: str) -> None:
+    """Copies what the app container runs of ours to its volume, for all to execute and nobody to write, in one step."""
+    target = os.path.join(directory, "launcher")
+    with open(program, "rb") as file:
+        content = file.read()
+    descriptor = os.open(target + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o555)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+    os.chmod(target + ".new", 0o555)  # noqa: S103 - whatever the umask; it is for every user to run
+    os.rename(target + ".new", target)
 
 
 def run_gate(environ: Mapping[str, str] = os.environ) -> int:
     """Exit code 0: the pod may start; GATE_NOT_FENCED: the policy is not enforced; 1: the gate itself failed.
 
-    Reads SANDBOX_LAUNCHER_DIR (/opt/sandbox), SANDBOX_GATE_TARGETS (required, may be empty), SANDBOX_GATE_SECONDS (60).
+    Reads SANDBOX_LAUNCHER (the launcher beside this file), SANDBOX_LAUNCHER_DIR (/opt/sandbox), SANDBOX_GATE_TARGETS (required,
+    may be empty), SANDBOX_GATE_SECONDS (60).
     """
     started = time.monotonic()
     try:
         if "SANDBOX_GATE_TARGETS" not in environ:
             raise GateError("SANDBOX_GATE_TARGETS is not set: nothing to prove the network policy with.")
         targets = parse_targets(environ["SANDBOX_GATE_TARGETS"])
-        hand_over(environ.get("SANDBOX_LAUNCHER_DIR", "/opt/sandbox"))
+        hand_over(environ.get("SANDBOX_LAUNCHER", HANDED_OVER), environ.get("SANDBOX_LAUNCHER_DIR", "/opt/sandbox"))
         wait_until_fenced(targets, float(environ.get("SANDBOX_GATE_SECONDS", "60")))
     except NotFencedError as error:
         print(f"gate: {error}", file=sys.stderr)

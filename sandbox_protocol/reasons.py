@@ -27,7 +27,7 @@ HOPELESS_APP = frozenset(
     {
         "NoCommand",
         "InstallFailed",
-        "ImageLacksPython",
+        "LauncherNotStarted",
         "CrashLoop",
         "OOMKilled",
         "Exited",

@@ -57,7 +57,7 @@ def measure(on: Stage, syncs: int = SYNCS, restarts: int = RESTARTS) -> list[Fig
     pod = on.cluster.pod_uid(sandbox)
     watched = {
         "agent": [agent],
-        "launcher": pids(pod, b"launcher.py")[:1],
+        "launcher": pids(pod, b"/opt/sandbox/launcher\0serve")[:1],
         "apiserver": program_pids(on.cluster, "apiserver"),
         "controller": program_pids(on.cluster, "controller"),
         "gateway": program_pids(on.cluster, "preview"),

@@ -280,14 +280,16 @@ def test_a_quota_that_is_used_up_is_told(cluster: Cluster, apply_runner: Callabl
     assert "exceeded quota: tight" in runner.wait_reason("Ready", "QuotaExceeded")
 
 
-def test_an_image_without_python_is_told(apply_runner: Callable[..., Runner], make_template: TemplateFactory) -> None:
+def test_a_container_whose_first_process_cannot_start_is_told(
+    apply_runner: Callable[..., Runner], make_template: TemplateFactory
+) -> None:
     def launched_by_something_absent(spec: dict[str, Any]) -> None:
         runner = next(entry for entry in spec["resources"] if entry["id"] == "runner")
         pod = runner["template"]["spec"]["template"]["spec"]
-        pod["containers"][0]["command"] = ["python3-absent", "/opt/sandbox/launcher.py"]
+        pod["containers"][0]["command"] = ["/opt/sandbox/absent", "launcher"]
 
     runner = apply_runner({"templateRef": {"name": make_template(launched_by_something_absent)}})
-    assert "python3" in runner.wait_reason("AppReady", "ImageLacksPython")
+    assert "/opt/sandbox/absent" in runner.wait_reason("AppReady", "LauncherNotStarted")
 
 
 def test_values_from_a_secret_or_configmap_need_the_binding_then_arrive_and_come_back_when_deleted(

@@ -25,8 +25,8 @@ from sandbox_protocol.errors import Cause, StatusError
 
 _LOG = logging.getLogger("sandbox_operator.apiserver.exec")
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
-# Brought in beside the launcher; puts the command under the limits of everything that the launcher starts.
-ENTER = ("python3", "-I", "-S", "/opt/sandbox/enter.py")
+# The launcher's own program: puts the command under the limits of everything that the launcher starts.
+ENTER = ("/opt/sandbox/launcher", "enter")
 # Of the program's name in the log. The arguments are left out: they hold what people type, passwords too.
 _PROGRAM_CHARACTERS = 64
 _NAME_CHARACTERS = 256

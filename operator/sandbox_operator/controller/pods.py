@@ -141,8 +141,9 @@ def _waiting(name: str, entry: Object) -> Why | None:
 def _not_started(name: str, last: Object) -> Why:
     if name == APP:
         return Why(
-            "ImageLacksPython",
-            "The image of the app has no python3, which the launcher needs: add it, or choose another image. "
+            "LauncherNotStarted",
+            "The app's container cannot start its first process, the launcher, which needs nothing of the image: look at the "
+            "memory limit, and whether the image is for the node's processor. "
             f"The container runtime says: {last.get('message') or 'the command cannot be executed'}",
         )
     return Why("CrashLoop", f"Container {name} cannot be started: {last.get('message') or last.get('reason')}")

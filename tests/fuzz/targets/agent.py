@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp.test_utils import make_mocked_request
 
-from runner_agent import frames, journal, launcher, logs_block, paths, sync_request, sync_upload
+from runner_agent import frames, journal, logs_block, paths, sync_request, sync_upload
 from runner_agent.manifest import Manifest
 from runner_agent.sync_request import Receiver
 from runner_agent.tar_reader import TarReader
@@ -258,51 +258,6 @@ def _understood(kind: frames.Kind, payload: bytes) -> None:
                 assert all(len(run.label) <= frames.MAX_LABEL for run in running)
             case frames.Exited(error=said):
                 assert len(said) <= 1000
-
-
-class _Mute(launcher.Launcher):
-    """Reads what came and starts nothing."""
-
-    def __init__(self, pieces: list[bytes]) -> None:
-        super().__init__(0, launcher.Bounds(), {})
-        self._selector.close()
-        self.heard: list[tuple[Any, ...]] = []
-        self.cut = False
-        waiting = iter(pieces)
-
-        class Socket:
-            def recv(self, _: int) -> bytes:
-                return next(waiting)
-
-        self._socket: Any = Socket()
-        while not self.cut:
-            try:
-                self._receive()
-            except StopIteration:
-                break
-
-    def _start(self, run_id: int, command: list[str], cwd: str, env: dict[str, str], label: str) -> None:
-        assert all(isinstance(word, str) for word in (*command, cwd, label, *env, *env.values()))
-        self.heard.append((run_id, command, cwd, env, label))
-
-    def _running(self, run_id: int) -> Any:
-        return run_id if run_id % 2 else None
-
-    def _end_run(self, run: Any, grace: float) -> None:
-        assert 0 <= grace < float("inf")
-        self.heard.append((run, grace))
-
-    def _disconnect(self) -> None:
-        self.cut = True
-
-
-@target
-def launcher_orders(data: bytes) -> None:
-    """What the launcher, which is PID 1, reads from whoever has the agent's port: it ends the connection or obeys, and never
-    raises; the same in whatever pieces."""
-    whole, pieces = _Mute([data] if data else []), _Mute(list(cuts(data)))
-    assert whole.heard == pieces.heard
-    assert whole.cut == pieces.cut
 
 
 @target

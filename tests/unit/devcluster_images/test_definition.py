@@ -82,7 +82,7 @@ def test_dockerignore_lets_in_all_that_is_copied(image: Image) -> None:
 def test_the_runner_image_holds_nothing_of_the_operator() -> None:
     copied = copied_paths((REPOSITORY / "Dockerfile.runner").read_text())
     packages = [source for source in copied if not source.startswith("requirements/")]
-    assert sorted(packages) == ["runner_agent", "sandbox_protocol"]
+    assert sorted(packages) == ["launcher", "runner_agent", "sandbox_protocol"]
 
 
 def test_both_images_start_with_the_same_steps_so_that_they_share_layers() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner_agent import frames, launcher
+from runner_agent import frames
 from runner_agent.frames import Decoder, Ending, Exited, FrameError, Hello, Kind, RunningRun, Started, Usage, encode, parse
 
 KINDS = st.sampled_from([Kind.STDOUT, Kind.STDERR, Kind.SYSTEM])
@@ -81,13 +81,3 @@ def test_control_messages_are_read(message: dict[str, Any], expected: frames.Mes
 def test_a_control_message_that_makes_no_sense_ends_the_connection(payload: bytes) -> None:
     with pytest.raises(FrameError):
         parse(payload)
-
-
-def test_agent_and_launcher_write_the_same_frames() -> None:
-    assert launcher.frame(launcher.STDERR, b"text") == encode(Kind.STDERR, b"text")
-    run, text = frames.output(launcher.RUN_ID.pack(7) + b"text")
-    assert (run, bytes(text)) == (7, b"text")
-    assert 2 ** (8 * launcher.RUN_ID.size) - 1 == frames.MAX_RUN_ID
-    assert launcher.MAX_RUNS <= frames.MAX_RUNS
-    assert tuple(Kind) == (launcher.CONTROL, launcher.STDOUT, launcher.STDERR, launcher.SYSTEM)
-    assert launcher.MAX_FRAME == frames.MAX_FRAME

@@ -24,7 +24,10 @@ def refusing() -> str:
 
 
 def environment(folder: Path, targets: str, seconds: str = "0") -> dict[str, str]:
-    return {"SANDBOX_LAUNCHER_DIR": str(folder), "SANDBOX_GATE_TARGETS": targets, "SANDBOX_GATE_SECONDS": seconds}
+    program = folder / "built"
+    program.write_bytes(b"\x7fELF, as far as a copy goes")
+    places = {"SANDBOX_LAUNCHER": str(program), "SANDBOX_LAUNCHER_DIR": str(folder)}
+    return {**places, "SANDBOX_GATE_TARGETS": targets, "SANDBOX_GATE_SECONDS": seconds}
 
 
 def test_a_service_that_answers_keeps_the_gate_closed(tmp_path: Path, listening: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,9 +46,9 @@ def test_one_open_address_among_others_is_named(listening: str, refusing: str) -
 def test_silence_opens_the_gate_and_hands_the_launcher_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "reachable", lambda _targets: [])
     assert run_gate(environment(tmp_path, FORBIDDEN)) == 0
-    launcher = tmp_path / "launcher.py"
-    assert launcher.read_text().startswith('"""PID 1')
-    assert launcher.stat().st_mode & 0o222 == 0
+    launcher = tmp_path / "launcher"
+    assert launcher.read_bytes().startswith(b"\x7fELF")
+    assert launcher.stat().st_mode & 0o777 == 0o555
 
 
 def test_the_gate_waits_for_a_policy_that_comes_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """The launcher as a process of its own, told what to do by a plain socket that reads only when the test says so."""
 
-import ast
 import os
 import signal
 import socket
@@ -8,18 +7,17 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-from runner_agent import frames, inotify, launcher
+from runner_agent import frames, inotify
 from runner_agent.frames import Ending, Exited, Hello, Kind, Started, Usage
-from runner_agent.gate import HANDED_OVER
+from tests.harness import launcher
 
-LAUNCHER = Path(__file__).parents[3] / "runner_agent" / "launcher.py"
-
+MAX_RUNS = 16
 
 M = TypeVar("M", bound=frames.Message)
 
@@ -27,12 +25,15 @@ M = TypeVar("M", bound=frames.Message)
 class Agent:
     """The agent's end: listens, starts the launcher, sends and reads frames. Every wait fails after 10 s."""
 
-    def __init__(self, as_user: Sequence[str] = (), **env: str) -> None:
+    def __init__(
+        self, *options: str, as_user: Sequence[str] = (), env: Mapping[str, str] | None = None, program: str | Path = ""
+    ) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(10)
         port = self._listener.getsockname()[1]
         self.process = subprocess.Popen(
-            [*as_user, sys.executable, LAUNCHER], env={**os.environ, "SANDBOX_AGENT_PORT": str(port), **env}
+            [*as_user, program or launcher.built(), "launcher", f"--agent-port={port}", *options],
+            env={**os.environ, **(env or {})},
         )
         self._connection = socket.socket()
         self._ids = 0
@@ -130,22 +131,6 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-@pytest.mark.parametrize("file", HANDED_OVER)
-def test_what_the_app_container_gets_is_python_3_8_and_imports_nothing_but_each_other(file: str) -> None:
-    tree = ast.parse(LAUNCHER.with_name(file).read_text(), feature_version=(3, 8))
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    for_types_only = {"runner_agent"}
-    others = {name.removesuffix(".py") for name in HANDED_OVER} | for_types_only
-    assert {name.partition(".")[0] for name in imported} - others <= sys.stdlib_module_names
-
-
-def test_it_starts_where_python_does_not_look_beside_a_script() -> None:
-    agent = Agent(PYTHONSAFEPATH="1")
-    agent.accept()
-    agent.close()
-
-
 @pytest.mark.parametrize(
     ("script", "code", "number"), [("exit 0", 0, None), ("exit 7", 7, None), ("kill -9 $$", None, signal.SIGKILL)]
 )
@@ -165,14 +150,14 @@ def test_output_comes_whole_before_the_end_and_by_stream(agent: Agent) -> None:
 def test_what_the_container_before_left_in_its_scratch_is_gone_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "deep/er").mkdir(parents=True)
     (tmp_path / "deep/er/pid").write_text("12")
-    agent = Agent(SANDBOX_SCRATCH=str(tmp_path))
+    agent = Agent(f"--scratch={tmp_path}")
     agent.accept()
     assert list(tmp_path.iterdir()) == []
     agent.close()
 
 
 def test_the_app_gets_the_given_environment_and_a_home_it_can_write_to() -> None:
-    agent = Agent(HOME="/nowhere", OWN="kept")
+    agent = Agent(env={"HOME": "/nowhere", "OWN": "kept"})
     agent.accept()
     agent.shell("echo $PORT $OWN; test -w $HOME", PORT="3000")
     agent.message(Started)
@@ -209,12 +194,12 @@ def test_runs_are_apart_in_output_and_end(agent: Agent) -> None:
 
 
 def test_more_runs_than_a_pod_has_processes_are_refused(agent: Agent) -> None:
-    for _ in range(launcher.MAX_RUNS):
+    for _ in range(MAX_RUNS):
         agent.running("exec sleep 60")
     refused = agent.shell("exec sleep 60")
     ended = agent.message(Exited)
     assert (ended.id, ended.exit_code, ended.signal) == (refused, None, None)
-    assert str(launcher.MAX_RUNS) in ended.error
+    assert str(MAX_RUNS) in ended.error
 
 
 def test_stopping_what_does_not_run_is_answered(agent: Agent) -> None:
@@ -473,7 +458,7 @@ def test_being_told_to_end_takes_the_app_along(tmp_path: Path) -> None:
 
 
 def test_limits_that_were_asked_for_are_set() -> None:
-    agent = Agent(SANDBOX_NPROC="4000", SANDBOX_NOFILE="300", SANDBOX_NO_NEW_PRIVS="1")
+    agent = Agent("--processes=4000", "--open-files=300", "--no-new-privileges")
     told = agent.accept().isolation
     assert told is not None
     assert told["limits"] | {"processes": 4000, "openFiles": 300, "coreBytes": 0} == told["limits"]
@@ -512,9 +497,12 @@ print(outcome(lambda: os.rename(sys.argv[1] + "/a/b", sys.argv[1] + "/c/d")))
 """
 
 
+CONFINED = ("--no-new-privileges", "--landlock")
+
+
 @pytest.mark.skipif(launcher.landlock_version() < launcher.LANDLOCK_SCOPES, reason="this kernel's Landlock keeps no signals in")
 def test_an_app_cannot_signal_trace_or_read_what_keeps_it(tmp_path: Path) -> None:
-    agent = Agent(SANDBOX_NO_NEW_PRIVS="1", SANDBOX_LANDLOCK="1")
+    agent = Agent(*CONFINED)
     told = agent.accept().isolation
     assert told is not None
     assert told["landlock"] == launcher.landlock_version()
@@ -526,80 +514,80 @@ def test_an_app_cannot_signal_trace_or_read_what_keeps_it(tmp_path: Path) -> Non
     agent.close()
 
 
-def sent(outbox: launcher.Outbox) -> list[tuple[int, int, bytes]]:
-    """Kind, run and payload of all that waits, in order."""
-    found = []
-    while pieces := outbox.pieces():
-        for piece in map(bytes, pieces):
-            length, kind = launcher.HEADER.unpack_from(piece)
-            assert len(piece) == length + 4
-            found.append((kind, *launcher.RUN_ID.unpack_from(piece, launcher.HEADER.size), piece[launcher.OUTPUT_HEADER :]))
-        outbox.advance(sum(map(len, pieces)))
-    return found
-
-
-def test_a_loud_process_takes_its_own_lines_and_not_a_quiet_one_s() -> None:
-    outbox = launcher.Outbox(100_000)
-    outbox.output(launcher.STDOUT, 1, b"quiet\n")
-    for _ in range(500):
-        outbox.output(launcher.STDOUT, 2, b"x" * 1000)
-    outbox.output(launcher.STDERR, 1, b"still quiet\n")
-    waiting = sent(outbox)
-    assert [payload for kind, run, payload in waiting if run == 1] == [b"quiet\n", b"still quiet\n"]
-    (words,) = [payload for kind, run, payload in waiting if kind == launcher.SYSTEM]
-    kept = sum(len(payload) for kind, run, payload in waiting if (kind, run) == (launcher.STDOUT, 2))
-    assert words.split()[0] == b"%d" % (500_000 - kept)
-    assert 70_000 < kept < 100_000
-    assert not outbox
-
-
-def test_what_is_half_sent_is_never_dropped() -> None:
-    outbox = launcher.Outbox(10_000)
-    outbox.output(launcher.STDOUT, 1, b"a" * 4000)
-    outbox.pieces()
-    outbox.advance(10)
-    for _ in range(100):
-        outbox.output(launcher.STDOUT, 1, b"b" * 1000)
-    assert bytes(outbox.pieces()[0]) == b"a" * 3999
-
-
-WRITE_EVERYWHERE = """
-import os, sys
-from runner_agent import launcher
-forbidden, sibling, elsewhere = sys.argv[1:]
-launcher.prctl(launcher.PR_SET_NO_NEW_PRIVS, 1)
-launcher.confine(launcher.landlock_version(), forbidden)
-link = elsewhere + "/link"
-os.symlink(forbidden, link)
-print(*(outcome(lambda: open(path, "ab").write(b"x")) for path in (forbidden, link, sibling, elsewhere + "/new", "/dev/null")))
-print(open(forbidden).read())
-"""
-
-
-@pytest.mark.skipif(launcher.landlock_version() == 0, reason="this kernel has no Landlock")
-def test_an_app_cannot_write_to_its_termination_log_and_to_all_else_as_before(tmp_path: Path) -> None:
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "elsewhere").mkdir()
-    for name in ("forbidden", "sibling"):
-        (tmp_path / "deep" / name).write_text("kept")
-    paths = [tmp_path / "deep/forbidden", tmp_path / "deep/sibling", tmp_path / "elsewhere"]
-    done = subprocess.run([sys.executable, "-c", OUTCOME + WRITE_EVERYWHERE, *paths], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["EACCES EACCES done done done", "kept"]
-
-
 UNPRIVILEGED = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
 
 
 @pytest.mark.parametrize(
-    ("env", "as_user"),
-    [({"SANDBOX_NO_NEW_PRIVS": "1"}, []), ({"SANDBOX_LANDLOCK": "1"}, UNPRIVILEGED)],
+    ("options", "as_user"),
+    [(("--no-new-privileges",), []), (("--landlock",), UNPRIVILEGED)],
     ids=["not asked for", "refused without no_new_privs"],
 )
-def test_where_it_cannot_be_confined_it_starts_and_says_so(env: dict[str, str], as_user: list[str]) -> None:
+def test_where_it_cannot_be_confined_it_starts_and_says_so(options: tuple[str, ...], as_user: list[str]) -> None:
     if as_user and os.getuid() != 0:
         as_user = []
-    agent = Agent(as_user, **env)
+    agent = Agent(*options, as_user=as_user)
     told = agent.accept().isolation
     assert told is not None
     assert told["landlock"] == 0
+    agent.close()
+
+
+STEERING = {
+    "GODEBUG": "inittrace=1,gctrace=1,schedtrace=1",
+    "GOGC": "off",
+    "GOMAXPROCS": "64",
+    "GOMEMLIMIT": "1B",
+    "GOTRACEBACK": "crash",
+    "LD_PRELOAD": "/nowhere.so",
+    "PYTHONPATH": "/nowhere",
+    "SANDBOX_AGENT_PORT": "1",
+    "SANDBOX_NPROC": "0",
+}
+
+
+def test_what_the_user_sets_is_for_commands_and_steers_nothing_of_the_launcher() -> None:
+    agent = Agent("--processes=4000", env=STEERING)
+    told = agent.accept().isolation
+    assert told is not None
+    assert told["limits"]["processes"] == 4000
+    own = Path(f"/proc/{agent.process.pid}/environ").read_bytes()
+    agent.shell("cat /proc/$PPID/environ; echo; echo $GODEBUG $GOMAXPROCS $PYTHONPATH $SANDBOX_NPROC; ulimit -p")
+    agent.message(Started)
+    agent.message(Exited)
+    keeper, given, processes = agent.output[Kind.STDOUT].decode().splitlines()
+    for environ in own.decode(), keeper:
+        assert {entry.partition("=")[0] for entry in environ.split("\0") if entry} == {"GOMAXPROCS", "GOGC"}
+        assert "64" not in environ
+    assert given == "inittrace=1,gctrace=1,schedtrace=1 64 /nowhere 0"
+    assert processes == "4000"
+    agent.close()
+
+
+def test_it_needs_nothing_of_the_image_not_even_a_loader() -> None:
+    assert b"ld-linux" not in launcher.built().read_bytes()
+
+
+def test_standard_input_stays_open_and_says_nothing(agent: Agent) -> None:
+    """esbuild, tailwind and others take the end of their input for the wish that they end."""
+    program = "import select, sys; print(select.select([sys.stdin], [], [], 0.1)[0])"
+    agent.start(sys.executable, "-c", program)
+    agent.message(Started)
+    agent.message(Exited)
+    assert agent.output[Kind.STDOUT] == b"[]\n"
+
+
+def test_a_command_gets_no_descriptor_but_its_three(agent: Agent) -> None:
+    agent.start(sys.executable, "-c", "import os; print(*sorted(map(int, os.listdir('/proc/self/fd'))))")
+    agent.message(Started)
+    agent.message(Exited)
+    assert agent.output[Kind.STDOUT] == b"0 1 2 3\n"  # 3 is the listing's own
+
+
+def test_no_signal_is_ignored_or_blocked_for_a_command() -> None:
+    agent = Agent(as_user=["sh", "-c", 'trap "" HUP PIPE USR1; exec "$@"', "sh"])
+    agent.accept()
+    agent.start("grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status")
+    agent.message(Started)
+    agent.message(Exited)
+    assert {line.split()[1] for line in agent.output[Kind.STDOUT].splitlines()} == {b"0" * 16}
     agent.close()

@@ -58,9 +58,8 @@ def test_the_agent_loads_neither_the_operator_nor_what_is_heavy() -> None:
     assert top & (unwanted | {"sandbox_operator", "sandbox_client", "app_studio", "hypothesis", "pytest"}) == set()
 
 
-@pytest.mark.parametrize("program", ["launcher", "gate"])
-def test_the_small_programs_do_not_load_the_agent(program: str) -> None:
-    modules = loaded(f"runner_agent.{program}")
+def test_the_gate_does_not_load_the_agent() -> None:
+    modules = loaded("runner_agent.gate")
     assert not {name for name in modules if name.startswith(("aiohttp", "runner_agent.sync", "runner_agent.workspace"))}
 
 
@@ -68,7 +67,7 @@ def test_the_small_programs_do_not_load_the_agent(program: str) -> None:
 def test_an_unknown_program_is_told_the_known_ones(arguments: list[str]) -> None:
     result = python("-m", "runner_agent", *arguments)
     assert (result.returncode, result.stdout) == (2, "")
-    assert "agent | gate | launcher" in result.stderr
+    assert "agent | gate" in result.stderr
 
 
 def test_a_wrong_environment_ends_with_its_name(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from runner_agent.touch import touch
 from runner_agent.whereabouts import Where
 from runner_agent.workspace_tree import Tree
 from sandbox_protocol.errors import StatusError
+from tests.harness import launcher
 
-LAUNCHER = Path(__file__).parents[3] / "runner_agent" / "launcher.py"
 SERVE = """
 import http.server, os
 address = "127.0.0.1", int(os.environ["PORT"])
@@ -107,8 +107,7 @@ class Pod:
         await self.start_launcher(self.supervisor.link.port)
 
     async def start_launcher(self, port: int) -> None:
-        env = {**os.environ, "SANDBOX_AGENT_PORT": str(port)}
-        self.launcher = await asyncio.create_subprocess_exec(sys.executable, str(LAUNCHER), env=env)
+        self.launcher = await asyncio.create_subprocess_exec(launcher.built(), "launcher", f"--agent-port={port}")
 
     async def close(self) -> None:
         await self.supervisor.close()

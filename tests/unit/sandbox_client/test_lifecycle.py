@@ -230,8 +230,8 @@ async def test_a_runner_whose_agent_cannot_be_asked_and_never_will_is_not_waited
 async def test_a_container_that_cannot_start_is_not_waited_for(api: FakeApi, shop: Sandbox) -> None:
     """The agent beside it only knows that nobody connected; the kubelet's reason stands in the runner's own condition."""
     api.app_status = [app("Starting") | {"process": {"state": "AwaitingLauncher"}}]
-    api.report("shop", READY, condition("AppReady", "False", "ImageLacksPython", "the image has no python3"))
-    with pytest.raises(NeverReady, match="ImageLacksPython: the image has no python3"):
+    api.report("shop", READY, condition("AppReady", "False", "LauncherNotStarted", "the launcher cannot start"))
+    with pytest.raises(NeverReady, match="LauncherNotStarted: the launcher cannot start"):
         await shop.wait_app(timeout=5)
 
 

@@ -63,10 +63,10 @@ UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedul
         (after("agent", ended("agent", again=True, exitCode=137, reason="OOMKilled")), "agent", "OOMKilled", "memory"),
         (after("app", waiting("ImagePullBackOff", image="evil")), "app", "ImagePullBackOff", "Image evil of container app"),
         (
-            after("app", ended("app", again=True, exitCode=128, reason="StartError", message="no python3")),
+            after("app", ended("app", again=True, exitCode=128, reason="StartError", message="exec format error")),
             "app",
-            "ImageLacksPython",
-            "no python3",
+            "LauncherNotStarted",
+            "exec format error",
         ),
         (after("app", ended("app", again=True, exitCode=137, signal=9)), "app", "CrashLoop", "signal 9"),
         (after("app", waiting("PodInitializing")), "app", "Starting", "Container app is starting"),

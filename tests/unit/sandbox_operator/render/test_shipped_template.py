@@ -114,7 +114,7 @@ def test_all_that_an_app_can_write_lies_on_its_volume() -> None:
         "/tmp": "tmp",
     }
     # emptied at each start
-    assert {"name": "SANDBOX_SCRATCH", "value": "/tmp"} in containers(rendered())["app"]["env"]
+    assert "--scratch=/tmp" in containers(rendered())["app"]["command"]
 
 
 def test_the_agent_is_a_sidecar_that_starts_after_the_gate_and_before_the_app() -> None:
@@ -215,15 +215,16 @@ def test_storage_class_and_runtime_class_are_left_to_the_cluster_unless_named() 
 
 
 def test_the_app_is_started_with_its_limits_and_confined() -> None:
-    env = {
-        entry["name"]: entry.get("value") for entry in containers(rendered(limits={"pids": 200, "openFiles": 300}))["app"]["env"]
-    }
-    asked = {"SANDBOX_NPROC": "200", "SANDBOX_NOFILE": "300", "SANDBOX_NO_NEW_PRIVS": "1", "SANDBOX_LANDLOCK": "1"}
-    assert env.items() >= asked.items()
-    forged = rendered({"env": [{"name": "PORT", "value": "1"}]}, limits={"pids": 200})
-    assert containers(forged)["app"]["env"][-4:] == [
-        {"name": name, "value": value} for name, value in {**asked, "SANDBOX_NOFILE": "16384"}.items()
-    ]
+    command = containers(rendered(limits={"pids": 200, "openFiles": 300}))["app"]["command"]
+    assert command[:2] == ["/opt/sandbox/launcher", "launcher"]
+    assert set(command) >= {"--processes=200", "--open-files=300", "--no-new-privileges", "--landlock"}
+
+
+def test_nothing_that_the_user_sets_is_part_of_the_app_s_first_command() -> None:
+    variables = [{"name": "GODEBUG", "value": "x"}, {"name": "SANDBOX_NPROC", "value": "0"}]
+    app = containers(rendered({"env": variables}))["app"]
+    assert app["command"] == containers(rendered())["app"]["command"]
+    assert app["env"][-2:] == variables
 
 
 def test_the_gvisor_template_differs_from_the_shipped_one_in_its_runtime_alone() -> None:

@@ -52,6 +52,8 @@ class Plan:
 
     command: tuple[str, ...]
     restart_suffixes: tuple[str, ...] = ()
+    framework: str = ""
+    shown: str = ""
 
     def triggered_by(self, changed: Sequence[str]) -> bool:
         """Whether a sync that changed these paths needs a restart."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from runner_agent import doorkeeper
+from runner_agent import doorkeeper, preview_page
 from runner_agent.activity import Activity
 from runner_agent.install import LABEL as INSTALL
 from runner_agent.logs import LogBook
@@ -25,7 +26,6 @@ from sandbox_protocol.http1_routing import Forward, Reply
 
 PORT_HEADER = b"x-sandbox-port"
 RELOAD_SECONDS = 1
-LAST_LINES = 10
 _OWN_PORTS = frozenset({names.CONTROL_PORT, names.LAUNCHER_PORT, names.PREVIEW_PORT})
 _FORWARDED = frozenset([b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port"])
 _ORIGIN = re.compile(rb"[a-z][a-z0-9+.-]*://[^/?#]*", re.IGNORECASE)
@@ -34,17 +34,8 @@ _REMEMBERED = 64
 _MAX_CONNECTIONS = 1024
 _PLACES = doorkeeper.Places(own_pod=32)
 _UNPRIVILEGED = 1024
-_LINE_CHARACTERS = 200
-_TITLES = {
-    "AwaitingFirstSync": "Waiting for the first files",
-    "Installing": "Installing dependencies",
-    "CrashLoop": "The app keeps crashing",
-    "OOMKilled": "The app ran out of memory",
-    "Exited": "The app has ended",
-    "InstallFailed": "Dependencies could not be installed",
-    "NoCommand": "Nothing to run yet",
-}
-_FAILED = frozenset(["CrashLoop", "OOMKilled", "Exited", "InstallFailed", "NoCommand"])
+_LINES_READ = 200
+"""Of the log, for a page that shows 40 of them: an error may lie above what was printed after it."""
 
 
 class Preview:
@@ -91,30 +82,45 @@ class Preview:
             raise StatusError(403, f"port {int(given)} belongs to the runner's agent")
         return int(given)
 
-    def _waiting(self, request: Head, port: int, why: str) -> Reply:
-        process = self._supervisor.serving(port)
-        writer = WEB if process is None else process.name
-        condition = self._supervisor.condition()
-        reason, failed, facts = condition["reason"], False, [("Port", str(port))]
-        if process is None or process.ready:  # no declared port, or it answered a moment ago
-            title, message = f"Nothing answers on port {port}", why
-        elif process.name == WEB:
-            title, failed = _TITLES.get(reason, "The app is starting"), reason in _FAILED
-            message = condition["message"]
-            facts = [("State", reason), *facts]
-        else:
-            now = process.shown()
-            title, message = f"Process {process.name} is not ready", f"{now.state}: {now.message or why}"
-            facts = [("Process", process.name), ("State", now.state), *facts]
-        if b"text/html" not in (request.get(b"accept") or b""):
-            return _status(request, StatusError(503, f"{title}: {message}", retry_after=RELOAD_SECONDS))
-        message = message.partition("\n")[0].removesuffix(" Last lines:")  # the page has more of them
-        if reason in ("Installing", "InstallFailed"):
-            writer = INSTALL
-        lines = tuple(line[:_LINE_CHARACTERS] for line in self._logbook.last_lines(LAST_LINES, writer))
-        words = message[:1].upper() + message[1:]
-        page = waiting_page.Page(title, words, RELOAD_SECONDS, failed, tuple(facts), lines, request.id)
+    def _waiting(self, request: Head, port: int, why: str, *, hung: float | None = None) -> Reply:
+        look = self._look(port, why, hung)
+        page = preview_page.page(look, time.time(), request.id)
+        if not wants_page(request):
+            message = look.message if look.process and not look.ready and hung is None else page.message
+            return _status(request, StatusError(503, f"{page.title}: {message}", retry_after=RELOAD_SECONDS))
         return _reply(request, 503, b"text/html; charset=utf-8", page.html(), retry=True)
+
+    def _look(self, port: int, why: str, hung: float | None) -> preview_page.Look:
+        process = self._supervisor.serving(port)
+        if process is None:
+            return preview_page.Look(port, lines=self._logbook.last_lines(_LINES_READ, WEB), why=why, hung=hung)
+        now, record = process.shown(), self._supervisor.install_json()
+        reason, message = now.reason or now.state, now.message or why
+        if process.name == WEB and not process.ready:
+            condition = self._supervisor.condition()
+            reason, message = condition["reason"], condition["message"]
+        installs = reason in ("Installing", "InstallFailed")
+        return preview_page.Look(
+            port,
+            process.name,
+            web=process.name == WEB,
+            ready=process.ready,
+            state=now.state,
+            reason=reason,
+            message="the log shows how far it is" if reason == "Installing" else message,
+            since=now.since,
+            command=" ".join(record["command"]) if installs else process.command_shown,
+            lines=self._logbook.last_lines(_LINES_READ, INSTALL if installs else process.name),
+            install_failures=record.get("failures", 0),
+            install_lines=record.get("lines", ()),
+            why=why,
+            hung=hung,
+        )
+
+
+def wants_page(request: Head) -> bool:
+    """Whether a person looks at the answer: a browser goes to a page, or, without word of that, HTML is taken."""
+    return b"text/html" in (request.get(b"accept") or b"")
 
 
 async def start_preview(

@@ -135,6 +135,21 @@ class Process:
         if state != "Stopping":
             self._tell_waiters()
 
+    @property
+    def framework(self) -> str:
+        """What it is made with, in one word; empty when nobody knows."""
+        return "" if self._plan is None else self._plan.framework
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What it runs; empty while that is not known."""
+        return () if self._plan is None else self._plan.command
+
+    @property
+    def command_shown(self) -> str:
+        """What it runs, as people wrote it."""
+        return "" if self._plan is None else self._plan.shown or " ".join(self._plan.command)
+
     # What is shown
 
     def shown(self) -> Now:

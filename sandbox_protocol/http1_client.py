@@ -11,7 +11,7 @@ import logging
 from sandbox_protocol.http1 import HEAD_BYTES, Chunked, Head, ProtocolError, head_end, parse_request, request_body
 from sandbox_protocol.http1_exchange import Exchange
 from sandbox_protocol.http1_memo import ID_HEADER, KEY_BYTES, QUICK_LINE, split
-from sandbox_protocol.http1_routing import Forward, plain_reply
+from sandbox_protocol.http1_routing import Forward, plain_reply, why_not
 from sandbox_protocol.http1_sides import Upstream
 
 _LOG = logging.getLogger(__name__)
@@ -161,9 +161,9 @@ class Client(Exchange):
     async def _open(self, request: Head, forward: Forward, *, fresh: bool) -> None:
         try:
             upstream = await self._proxy.connect(forward.address, fresh=fresh)
-        except (OSError, TimeoutError) as error:
+        except OSError as error:
             self._proxy.requests.forget(self._key + self._block)
-            self._reply(forward.unavailable(request, str(error) or "no answer in time"))
+            self._reply(forward.unavailable(request, why_not(error)))
             return
         if self.closed:
             upstream.abort()

@@ -56,6 +56,17 @@ class Log(Interface):
     def __call__(self, request: Head, peer: str, status: int, session: object) -> None: ...
 
 
+def why_not(error: OSError) -> str:
+    """Why no connection could be had, in words for whoever looks at a page."""
+    match error:
+        case TimeoutError():
+            return "nothing answered in time"
+        case ConnectionRefusedError():
+            return "nothing listens there"
+        case _:
+            return "it cannot be reached"
+
+
 def plain_reply(status: int, reason: bytes, text: str, *, close: bool = True, retry_after: int | None = None) -> Reply:
     body = text.encode() + b"\n"
     headers = [

@@ -137,7 +137,7 @@ async def test_the_waiting_page_of_a_processes_port_tells_of_that_process(scene:
     decision = await scene.preview(request("X-Sandbox-Port: 4000", "Accept: text/html"), "")
     assert isinstance(decision, Forward)
     page = decision.unavailable(request("Accept: text/html"), "refused").response
-    assert b"Process api is not ready" in page
+    assert b"Process api: waiting for the first files" in page
     assert b"of api" in page
     assert b"of web" not in page
 

@@ -80,6 +80,8 @@ class Process:
         """Loopback address where it answered last."""
         self.ready = False
         """It has answered HTTP on its port and still listens, or, without a port, it runs."""
+        self.restarting_by_us = False
+        """A run that was ready is ended because somebody asked for it, and the next one is not ready yet."""
         self._settings = settings
         self._around = surroundings
         self._now = Now("AwaitingFirstSync", since=time.time())
@@ -131,6 +133,8 @@ class Process:
 
     def stand(self, state: State, reason: str = "", message: str = "", ended: Exited | None = None) -> None:
         """For the supervisor: why it does not live at present."""
+        if state in ("BackOff", "Exited"):
+            self.restarting_by_us = False
         self._enter(state, reason, message, ended)
         if state != "Stopping":
             self._tell_waiters()
@@ -287,6 +291,7 @@ class Process:
                 if self._now.state == "Starting" and self._unseen is not None:
                     group.create_task(self._show_unseen(self._unseen))
                 self.ready = True
+                self.restarting_by_us = False
                 self._enter("Running")
                 await self._stops_listening()
                 self.ready = False
@@ -319,6 +324,7 @@ class Process:
         self._unseen = None
 
     def _ask(self, grace: float) -> None:
+        self.restarting_by_us = self.ready or self.restarting_by_us
         self._grace = grace
         self._asked.set()
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
 from sandbox_protocol.http1 import Head, encode_response
 
+if TYPE_CHECKING:
+    from sandbox_protocol.http1_change import Change
+
 Address = tuple[str, int]
+HANGS = "the answer has not begun"
+"""Why a request was given up that the server took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,10 @@ class Forward:
     ``rewrite`` makes the response head that the client sees; equal heads need not be shown to it twice. ``unavailable`` answers
     when the server does not. ``session`` is what :meth:`Proxy.end_sessions` is asked about. ``head_only`` keeps the body from the
     client. With ``still`` the decision may be used again for a GET with the very same header block: it is asked with the target,
-    and must say whether all that may have changed since is as it was.
+    and must say whether all that may have changed since is as it was. ``change`` is asked with the response's head (after
+    ``rewrite``) whether and how its body is changed; such a request is read anew each time. ``retry`` is asked when no connection
+    can be had, and answers, after a while, where to try again. With ``hangs`` a request without a body whose answer has not
+    begun after so many seconds is given up, and ``unavailable`` answers.
     """
 
     address: Address
@@ -44,6 +53,9 @@ class Forward:
     load: Load = field(default_factory=Load)
     head_only: bool = False
     still: Callable[[bytes], bool] | None = None
+    change: Callable[[Head], Change | None] | None = None
+    retry: Callable[[], Awaitable[Address | None]] | None = None
+    hangs: float | None = None
 
 
 class Router(Interface):

@@ -87,7 +87,7 @@ def environment(url: str, web: int, ports: Sequence[int]) -> Mapping[str, str]:
     """
     if not url:
         return {}
-    each = {port: url.format(port=port) for port in dict.fromkeys((web, *ports))}
+    each = {port: url.replace("{port}", str(port)) for port in dict.fromkeys((web, *ports))}
     hosts = [where.partition("://")[2].partition(":")[0] for where in each.values()]
     return {
         "PREVIEW_URL": each[web],

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
@@ -60,6 +60,8 @@ class Surroundings(Protocol):
     link: Link
     logbook: LogBook
     working_dir: str
+    environment: Mapping[str, str]
+    """What every process is told beside its own."""
 
     async def touch(self, paths: Sequence[str]) -> None:
         """Gives synced files a new modification time, so that who watches them looks again."""
@@ -240,7 +242,7 @@ class Process:
         around = self._around
         around.logbook.begin_run(self.name)
         around.logbook.system("$ " + " ".join(plan.command), self.name)
-        env = {**self._settings.env, "HOST": "0.0.0.0"}  # noqa: S104 - in its pod
+        env = {**around.environment, **self._settings.env, "HOST": "0.0.0.0"}  # noqa: S104 - in its pod
         if self.port is not None:
             env["PORT"] = str(self.port)
         return around.link.run(plan.command, around.working_dir, env, self.name)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from runner_agent import detect, paths
+from runner_agent import detect, frameworks, paths
 from runner_agent.detect import Plan
 from runner_agent.install import LABEL as INSTALL
 from runner_agent.install import Installer, Place
@@ -58,6 +58,8 @@ class Supervisor:
         self._settings = settings
         self._workspace = workspace
         declared = settings.app.all()
+        ports = [one.port for one in declared if one.port is not None]
+        self.environment = frameworks.environment(settings.app.preview_url, settings.app.port, ports)
         self.link = Link(logbook, settings.launcher_port, frozenset({INSTALL, *(one.name for one in declared)}))
         self.processes = tuple(Process(one, self) for one in declared)
         self.web = self.processes[0]

@@ -32,9 +32,10 @@ def executable() -> str:
 
 
 @asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
+async def chromium(*more: str) -> AsyncIterator[Browser]:
+    """``more`` are further flags of its command line."""
     # Chromium's own sandbox refuses to run for root
-    flags = [*_FLAGS, "--no-sandbox"] if os.geteuid() == 0 else list(_FLAGS)
+    flags = [*_FLAGS, *more, "--no-sandbox"] if os.geteuid() == 0 else [*_FLAGS, *more]
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable(), args=flags)
         try:

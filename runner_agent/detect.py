@@ -54,6 +54,8 @@ class Plan:
     command: tuple[str, ...]
     restart_suffixes: tuple[str, ...] = ()
     reloads: bool = False
+    framework: str = ""
+    shown: str = ""
 
     def triggered_by(self, changed: Sequence[str]) -> bool:
         """Whether a sync that changed these paths needs a restart."""

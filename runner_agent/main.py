@@ -20,7 +20,8 @@ from runner_agent.auth import Credentials
 from runner_agent.logs import LogBook
 from runner_agent.logs_serve import LogServer
 from runner_agent.logs_store import Store
-from runner_agent.preview import start_preview
+from runner_agent.page_reloads import PageReloads
+from runner_agent.preview import Preview, start_preview
 from runner_agent.settings import Settings, SettingsError
 from runner_agent.status import runner_status
 from runner_agent.supervisor import Supervisor
@@ -54,12 +55,15 @@ async def serve(settings: Settings, workspace: Workspace, credentials: Credentia
         # there a watcher hears only of what its own container writes
         shown_below = "/workspace" if gvisor else None
         supervisor = Supervisor(settings, workspace, logbook, touch, shown_below=shown_below)
-        sync = SyncService(workspace, supervisor)
+        reloads = PageReloads(supervisor, workspace, logbook)
+        life.push_async_callback(reloads.close)
+        sync = SyncService(workspace, reloads)
         life.push_async_callback(sync.close)
         await sync.start()
         await supervisor.start()
         life.push_async_callback(supervisor.close)
-        preview = await start_preview(settings, supervisor, logbook, activity, by_name=gvisor)
+        router = Preview(settings, supervisor, logbook, activity, reloads)
+        preview = await start_preview(router, settings.preview_port, by_name=gvisor)
         life.push_async_callback(preview.close)
 
         async def status() -> dict[str, Any]:

@@ -6,83 +6,175 @@ Reached by the API server and the gateway only (network policy); no credential o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import re
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+import time
+from collections.abc import Sequence
 
-from runner_agent import doorkeeper, probe
+from runner_agent import doorkeeper, frameworks, injection, preview_page, probe
 from runner_agent.activity import Activity
+from runner_agent.host_check import Worlds
+from runner_agent.injection import Script
 from runner_agent.install import LABEL as INSTALL
 from runner_agent.logs import LogBook
+from runner_agent.page_reloads import MOST_WAITING, PageReloads
+from runner_agent.preview_heads import OWN_PORTS, PORT_HEADER, public_origin, response_of, rewritten
+from runner_agent.process import Process
+from runner_agent.reload_script import SCRIPT
 from runner_agent.settings import WEB, Settings
 from runner_agent.supervisor import Supervisor
-from sandbox_protocol import names, waiting_page
+from sandbox_protocol import waiting_page
 from sandbox_protocol.errors import StatusError
-from sandbox_protocol.http1 import Head, encode_block, encode_response
+from sandbox_protocol.http1 import Head, encode_response
+from sandbox_protocol.http1_memo import Memo
 from sandbox_protocol.http1_proxy import Proxy
-from sandbox_protocol.http1_routing import Address, Forward, Reply
-from sandbox_protocol.reasons import HOPELESS_APP
+from sandbox_protocol.http1_routing import HANGS, Address, Forward, Reply
 
-PORT_HEADER = b"x-sandbox-port"
 RELOAD_SECONDS = 1
-LAST_LINES = 10
-_OWN_PORTS = frozenset({names.CONTROL_PORT, names.LAUNCHER_PORT, names.PREVIEW_PORT})
-_FORWARDED = frozenset([b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port"])
-_ORIGIN = re.compile(rb"[a-z][a-z0-9+.-]*://[^/?#]*", re.IGNORECASE)
+HANG_SECONDS = (10.0, 30.0, 60.0, 120.0)
+"""For a page to begin; the next try has more time, as the app may just be slow: a first compilation takes half a minute."""
+_HANGING = 64
+"""Pages whose last tries are remembered."""
+HOLD_SECONDS = 2.0
+"""For a restart of ours: what most apps need for it. A request that waits longer is better told why."""
+_MOST_HELD = 64
+"""Requests of all ports held at once; each may bring 128 kB of its body. The next one is answered with the page."""
+_HOLD_LOOK_SECONDS = 0.05
 _REMEMBERED = 64
 """Heads of each direction: a hundred files of one page share a few, and every pod pays for them."""
 _MAX_CONNECTIONS = 1024
 _PLACES = doorkeeper.Places(own_pod=32)
 _UNPRIVILEGED = 1024
-_LINE_CHARACTERS = 200
-_TITLES = {
-    "AwaitingFirstSync": "Waiting for the first files",
-    "Installing": "Installing dependencies",
-    "CrashLoop": "The app keeps crashing",
-    "OOMKilled": "The app ran out of memory",
-    "Exited": "The app has ended",
-    "InstallFailed": "Dependencies could not be installed",
-    "NoCommand": "Nothing to run yet",
-    "Restarting": "The app is being restarted",
-    "WrongPort": "The app listens on another port",
-    "NoListener": "The app listens on no port",
-    "NotHTTP": "The app does not speak HTTP",
-    "NoAnswer": "The app does not answer",
-    "StoppedAnswering": "The app stopped answering",
-}
-_FAILED = HOPELESS_APP
+_LINES_READ = 200
+"""Of the log, for a page that shows 40 of them: an error may lie above what was printed after it."""
 
 
 class Preview:
     """Routes one request; the proxy does the rest."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor, logbook: LogBook, activity: Activity) -> None:
+    def __init__(
+        self, settings: Settings, supervisor: Supervisor, logbook: LogBook, activity: Activity, reloads: PageReloads
+    ) -> None:
         self._activity = activity
         self._settings = settings
         self._supervisor = supervisor
         self._logbook = logbook
+        self._reloads = reloads
+        self._worlds = Worlds()
+        self._held = 0
+        self._hung: Memo[tuple[int, bytes], int] = Memo(_HANGING)
 
     async def __call__(self, request: Head, peer: str) -> Forward | Reply:
-        self._activity.visited_from(peer)
+        ours = request.target.startswith(injection.PATH) and request.get(injection.HEADER) is not None
+        if not ours:  # a page that waits for news is no visit
+            self._activity.visited_from(peer)
         try:
             port = self._port(request)
         except StatusError as error:
             return _status(request, error)
+        if ours:
+            return await self._own(request, port)
+        process = self._supervisor.serving(port)
+        if process is not None and process.restarting_by_us:
+            await self._hold(port)
         await self._supervisor.look(port)
-        address = self._address(port)
+        return await self._forward(request, port, process, peer)
+
+    async def _forward(self, request: Head, port: int, process: Process | None, peer: str) -> Forward:
+        address, framework = self._address(port), ""
+        command = () if process is None else process.command
+        if process is not None and process.ready:
+            framework = frameworks.word(process.framework, command)
+            run = process.shown().since
+            world = await self._worlds.learn(port, run, framework, address, request.get(b"host") or b"")
+        else:
+            world = self._worlds.known(port)
+        scripts = self._scripts(request, port, framework)
+        origin = public_origin(request)
 
         def still(_: bytes) -> bool:
             self._activity.visited_from(peer)
-            return self._address(port) == address
+            same = process is None or (process.command is command and not process.restarting_by_us)
+            return same and self._address(port) == address and self._worlds.known(port) == world
+
+        page = (port, request.target)
+        tries = self._hung.get(page) or 0
+
+        def unavailable(asked: Head, why: str) -> Reply:
+            if why is not HANGS:
+                return self._waiting(asked, port, why)
+            self._hung.put(page, tries + 1)
+            return self._waiting(asked, port, why, hung=HANG_SECONDS[min(tries, len(HANG_SECONDS) - 1)])
 
         return Forward(
             address,
-            rewritten(request, address[1]),
-            response_of(address[1]),
-            lambda asked, why: self._waiting(asked, port, why),
+            rewritten(request, address[1], world, framework, page=bool(scripts)),
+            response_of(address[1], origin),
+            unavailable,
             still=still,
+            change=(lambda response: injection.injected(response, scripts, origin)) if scripts else None,
+            retry=lambda: self._again(port, process),
+            # not one that is sent (POST): whoever looks again would send it twice, and its answer would be lost
+            hangs=HANG_SECONDS[min(tries, len(HANG_SECONDS) - 1)] if injection.asks_for_page(request) else None,
         )
+
+    # Scripts of ours in its pages
+
+    def _scripts(self, request: Head, port: int, framework: str) -> tuple[Script, ...]:
+        if not injection.wants_scripts(request):
+            return ()
+        named = request.tokens(injection.HEADER)
+        if b"reload" not in named or frameworks.reloads_pages(framework):
+            return ()
+        return (Script(injection.PATH + b"reload.js", ((b"data-seen", self._reloads.mark(port).encode()),)),)
+
+    async def _own(self, request: Head, port: int) -> Reply:
+        path, _, query = request.target.removeprefix(injection.PATH).partition(b"?")
+        if path == b"reload.js" and request.method == b"GET":
+            return _reply(request, 200, b"text/javascript; charset=utf-8", SCRIPT, retry=False)
+        if path == b"changed" and request.method == b"GET" and query.startswith(b"seen="):
+            seen = query.removeprefix(b"seen=").decode("latin-1")
+            new = self._reloads.is_new(port, seen)
+            mark = self._reloads.mark(port) if new else await self._reloads.wait(port, seen)
+            if mark is None:
+                return _status(request, StatusError(503, f"{MOST_WAITING} pages wait already", retry_after=5))
+            body = json.dumps({"mark": mark, "new": self._reloads.is_new(port, seen)}).encode()
+            return _reply(request, 200, b"application/json", body, retry=False)
+        return _status(request, StatusError(404, "nothing of the preview's own is here"))
+
+    # Restarts
+
+    async def _hold(self, port: int) -> None:
+        """Until the app is ready again, or not within HOLD_SECONDS. The request's body stays in the connection meanwhile."""
+        process = self._supervisor.serving(port)
+        if process is None or self._held >= _MOST_HELD:
+            return
+        self._held += 1
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HOLD_SECONDS):
+                    while not process.ready and not process.dead:  # noqa: ASYNC110 - the process tells nobody
+                        await asyncio.sleep(_HOLD_LOOK_SECONDS)
+        finally:
+            self._held -= 1
+
+    async def _again(self, port: int, process: Process | None) -> Address | None:
+        """Where to try once more when nothing listened: for an app that was ready a moment ago, and so restarts by itself or by
+        us. Nobody waits for one that starts for the first time, or has failed."""
+        if process is None or process.dead or not (process.ready or process.restarting_by_us) or self._held >= _MOST_HELD:
+            return None
+        self._held += 1
+        try:
+            loop = asyncio.get_running_loop()
+            end = loop.time() + HOLD_SECONDS
+            while loop.time() < end and not process.dead:
+                await asyncio.sleep(_HOLD_LOOK_SECONDS)
+                address = self._address(port)
+                if await probe.accepts(address[0], address[1]):
+                    return address
+            return None
+        finally:
+            self._held -= 1
 
     def _address(self, port: int) -> Address:
         """Where the app is really; PORT on loopback while nothing listens, so that the connection's failure is told."""
@@ -98,46 +190,60 @@ class Preview:
         given = values[0]
         if len(values) > 1 or not given.isdigit() or len(given) > 5 or not _UNPRIVILEGED <= int(given) <= 65535:
             raise StatusError(400, f"one port between {_UNPRIVILEGED} and 65535 is needed")
-        if int(given) in _OWN_PORTS:
+        if int(given) in OWN_PORTS:
             raise StatusError(403, f"port {int(given)} belongs to the runner's agent")
         return int(given)
 
-    def _waiting(self, request: Head, port: int, why: str) -> Reply:
+    def _waiting(self, request: Head, port: int, why: str, *, hung: float | None = None) -> Reply:
         process = self._supervisor.serving(port)
         if process is not None:
             process.doubt()
-        writer = WEB if process is None else process.name
-        condition = self._supervisor.condition()
-        reason, failed, facts = condition["reason"], False, [("Port", str(port))]
-        if process is None or process.ready:  # no declared port, or it answered a moment ago
-            title, message = f"Nothing answers on port {port}", why
-        elif process.name == WEB:
-            title, failed = _TITLES.get(reason, "The app is starting"), reason in _FAILED
-            message = condition["message"]
-            facts = [("State", reason), *facts]
-        else:
-            now = process.shown()
-            title, message = f"Process {process.name} is not ready", f"{now.state}: {now.message or why}"
-            facts = [("Process", process.name), ("State", now.state), *facts]
-        if b"text/html" not in (request.get(b"accept") or b""):
-            return _status(request, StatusError(503, f"{title}: {message}", retry_after=RELOAD_SECONDS))
-        message = message.partition("\n")[0].removesuffix(" Last lines:")  # the page has more of them
-        if reason in ("Installing", "InstallFailed"):
-            writer = INSTALL
-        lines = tuple(line[:_LINE_CHARACTERS] for line in self._logbook.last_lines(LAST_LINES, writer))
-        words = message[:1].upper() + message[1:]
-        page = waiting_page.Page(title, words, RELOAD_SECONDS, failed, tuple(facts), lines, request.id)
+        look = self._look(port, why, hung)
+        page = preview_page.page(look, time.time(), request.id)
+        if not wants_page(request):
+            message = look.message if look.process and not look.ready and hung is None else page.message
+            return _status(request, StatusError(503, f"{page.title}: {message}", retry_after=RELOAD_SECONDS))
         return _reply(request, 503, b"text/html; charset=utf-8", page.html(), retry=True)
 
+    def _look(self, port: int, why: str, hung: float | None) -> preview_page.Look:
+        process = self._supervisor.serving(port)
+        if process is None:
+            return preview_page.Look(port, lines=self._logbook.last_lines(_LINES_READ, WEB), why=why, hung=hung)
+        now, record = process.shown(), self._supervisor.install_json()
+        reason, message = now.reason or now.state, now.message or why
+        if process.name == WEB and not process.ready:
+            condition = self._supervisor.condition()
+            reason, message = condition["reason"], condition["message"]
+        installs = reason in ("Installing", "InstallFailed")
+        return preview_page.Look(
+            port,
+            process.name,
+            web=process.name == WEB,
+            ready=process.ready,
+            state=now.state,
+            reason=reason,
+            message="the log shows how far it is" if reason == "Installing" else message,
+            since=now.since,
+            synced=self._reloads.last_sync,
+            command=" ".join(record["command"]) if installs else process.command_shown,
+            lines=self._logbook.last_lines(_LINES_READ, INSTALL if installs else process.name),
+            install_failures=record.get("failures", 0),
+            install_lines=record.get("lines", ()),
+            why=why,
+            hung=hung,
+        )
 
-async def start_preview(
-    settings: Settings, supervisor: Supervisor, logbook: LogBook, activity: Activity, *, by_name: bool = False
-) -> PreviewServer:
+
+def wants_page(request: Head) -> bool:
+    """Whether a person looks at the answer: a browser goes to a page, or, without word of that, HTML is taken."""
+    return b"text/html" in (request.get(b"accept") or b"")
+
+
+async def start_preview(router: Preview, port: int, *, by_name: bool = False) -> PreviewServer:
     """Listens on every address of the pod; ``by_name`` as `doorkeeper.listen` has it."""
-    router = Preview(settings, supervisor, logbook, activity)
     proxy = Proxy(router, max_clients=_MAX_CONNECTIONS, remember=_REMEMBERED)
     loop = asyncio.get_running_loop()
-    doors = doorkeeper.listen(settings.preview_port, _PLACES, by_name=by_name)
+    doors = doorkeeper.listen(port, _PLACES, by_name=by_name)
     return PreviewServer(
         [await loop.create_server(proxy.protocol, sock=door, backlog=doorkeeper.BACKLOG) for door in doors], proxy
     )
@@ -158,71 +264,6 @@ class PreviewServer:
         self._proxy.close()
 
 
-def rewritten(request: Head, port: int) -> bytes:
-    """The header block as the app sees it. Host becomes ``localhost:<port>``, which every dev server accepts.
-
-    A request that says to come from the preview's own origin is shown one world: Origin and Referer become that local address,
-    and no X-Forwarded-Host or -Proto contradicts it, so a framework's check against forgery passes whatever it compares
-    (Django: Origin and Host; Rails and Next.js: Origin and X-Forwarded-Host). A foreign Origin stays foreign. All others keep
-    what the browser asked for in X-Forwarded-Host, from which frameworks make absolute links.
-    """
-    host = request.get(b"host") or b""
-    local = b"localhost:%d" % port
-    own = _is_at(request.get(b"origin") or b"", host)
-    headers = []
-    for name, value in request.end_to_end(lambda name: name == PORT_HEADER or (own and name in _FORWARDED)):
-        match name.lower():
-            case b"host":
-                headers.append((name, local))
-            case b"origin" if own:
-                headers.append((name, b"http://" + local))
-            case b"referer" if own and _is_at(value, host):
-                headers.append((name, b"http://" + local + value[len(_origin(value)) :]))
-            case _:
-                headers.append((name, value))
-    if not own and request.get(b"x-forwarded-host") is None:
-        headers.append((b"X-Forwarded-Host", host))
-    return encode_block([*headers, *_upgrade(request)])
-
-
-def _origin(url: bytes) -> bytes:
-    match = _ORIGIN.match(url)
-    return match[0] if match is not None else b""
-
-
-def _is_at(url: bytes, host: bytes) -> bool:
-    return _origin(url).partition(b"://")[2].lower() == host.lower()
-
-
-@lru_cache(32)
-def response_of(port: int) -> Callable[[Head], bytes]:
-    """The response head of the app on ``port``; the same function for the same port, as equal heads are remembered with it."""
-    local = re.compile(rb"(?:https?:)?//(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\]):%d(?=[/?#]|$)" % port, re.IGNORECASE)
-
-    def response(head: Head) -> bytes:
-        headers = [
-            (name, _from_here(value, local) if name.lower() == b"location" else value) for name, value in head.end_to_end()
-        ]
-        return encode_response(head.status, head.reason, [*headers, *(_upgrade(head) if head.status == 101 else ())])
-
-    return response
-
-
-def _from_here(location: bytes, local: re.Pattern[bytes]) -> bytes:
-    """A redirect to the address under which the app knows itself leads the browser to the place that it asked: a path on the same
-    host. One slash only: two would name another host."""
-    here = local.match(location)
-    if here is None:
-        return location
-    rest = location[here.end() :]
-    return b"/" + rest.lstrip(b"/\\")
-
-
-def _upgrade(head: Head) -> list[tuple[bytes, bytes]]:
-    protocol = head.upgrade
-    return [(b"Connection", b"Upgrade"), (b"Upgrade", protocol)] if protocol else []
-
-
 def _status(request: Head, error: StatusError) -> Reply:
     return _reply(
         request, error.code, b"application/json", json.dumps(error.body()).encode() + b"\n", retry=error.retry_after is not None
@@ -234,6 +275,6 @@ def _reply(request: Head, code: int, kind: bytes, body: bytes, *, retry: bool) -
     headers.append((b"Content-Security-Policy", waiting_page.CONTENT_SECURITY_POLICY))
     if retry:
         headers.append((b"Retry-After", b"%d" % RELOAD_SECONDS))
-    reason = {400: b"Bad Request", 403: b"Forbidden"}.get(code, b"Service Unavailable")
+    reason = {200: b"OK", 400: b"Bad Request", 403: b"Forbidden", 404: b"Not Found"}.get(code, b"Service Unavailable")
     head = encode_response(code, reason, headers)
     return Reply(head if request.method == b"HEAD" else head + body)

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
@@ -62,6 +62,8 @@ class Surroundings(Protocol):
     link: Link
     logbook: LogBook
     working_dir: str
+    environment: Mapping[str, str]
+    """What every process is told beside its own."""
 
     async def touch(self, paths: Sequence[str]) -> None:
         """Gives synced files a new modification time, so that who watches them looks again."""
@@ -163,9 +165,26 @@ class Process:
 
     def stand(self, state: State, reason: str = "", message: str = "", ended: Exited | None = None) -> None:
         """For the supervisor: why it does not live at present."""
+        if state in ("BackOff", "Exited"):
+            self.restarting_by_us = False
         self._enter(state, reason, message, ended)
         if state != "Stopping":
             self._tell_waiters()
+
+    @property
+    def framework(self) -> str:
+        """What it is made with, in one word; empty when nobody knows."""
+        return "" if self._plan is None else self._plan.framework
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What it runs; empty while that is not known."""
+        return () if self._plan is None else self._plan.command
+
+    @property
+    def command_shown(self) -> str:
+        """What it runs, as people wrote it."""
+        return "" if self._plan is None else self._plan.shown or " ".join(self._plan.command)
 
     # What is shown
 
@@ -264,7 +283,7 @@ class Process:
         around = self._around
         around.logbook.begin_run(self.name)
         around.logbook.system("$ " + " ".join(plan.command), self.name)
-        env = {**self._settings.env, "HOST": "0.0.0.0"}  # noqa: S104 - in its pod
+        env = {**around.environment, **self._settings.env, "HOST": "0.0.0.0"}  # noqa: S104 - in its pod
         if self.port is not None:
             env["PORT"] = str(self.port)
         return around.link.run(plan.command, self._settings.working_dir or around.working_dir, env, self.name)

@@ -41,6 +41,8 @@ class AppSettings:
     processes: tuple[ProcessSettings, ...] = ()
     """Beside the process ``web``."""
     restart_on: tuple[str, ...] = ()
+    preview_url: str = ""
+    """Where it is seen, with ``{port}`` for a port of the app; empty where nobody said."""
 
     def all(self) -> tuple[ProcessSettings, ...]:
         return ProcessSettings(WEB, self.command, self.port), *self.processes
@@ -93,7 +95,7 @@ def _json(environment: Mapping[str, str], name: str) -> dict[str, Any]:
 
 
 def _app(value: dict[str, Any]) -> AppSettings:
-    _known(value, {"command", "port", "workingDir", "processes", "restartOn"}, "SANDBOX_APP")
+    _known(value, {"command", "port", "workingDir", "processes", "restartOn", "previewUrl"}, "SANDBOX_APP")
     command, port = value.get("command"), value.get("port", 3000)
     working_dir = value.get("workingDir") or "/workspace"
     if command is not None and not _texts(command):
@@ -104,6 +106,9 @@ def _app(value: dict[str, Any]) -> AppSettings:
         raise SettingsError("SANDBOX_APP.workingDir must be an absolute path")
     if not _texts(value.get("restartOn", [])):
         raise SettingsError("SANDBOX_APP.restartOn must be a list of strings")
+    preview_url = value.get("previewUrl", "")
+    if not isinstance(preview_url, str) or (preview_url and preview_url.count("{port}") != 1):
+        raise SettingsError("SANDBOX_APP.previewUrl must be a URL with {port} in it")
     processes = value.get("processes", [])
     if not isinstance(processes, list) or not all(isinstance(one, dict) for one in processes):
         raise SettingsError("SANDBOX_APP.processes must be a list of objects")
@@ -113,6 +118,7 @@ def _app(value: dict[str, Any]) -> AppSettings:
         working_dir,
         tuple(_process(one) for one in processes),
         tuple(value.get("restartOn", [])),
+        preview_url,
     )
 
 

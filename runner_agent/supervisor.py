@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from runner_agent import detect, paths, ports
+from runner_agent import detect, frameworks, paths, ports
 from runner_agent.condition import app_condition
 from runner_agent.detect import Plan
 from runner_agent.install import LABEL as INSTALL
@@ -63,6 +63,8 @@ class Supervisor:
         self._settings = settings
         self._workspace = workspace
         declared = settings.app.all()
+        served = [one.port for one in declared if one.port is not None]
+        self.environment = frameworks.environment(settings.app.preview_url, settings.app.port, served)
         self.link = Link(logbook, settings.launcher_port, frozenset({INSTALL, *(one.name for one in declared)}))
         self.processes = tuple(Process(one, self) for one in declared)
         self.web = self.processes[0]

@@ -189,7 +189,7 @@ async def _preview(client: Client, arguments: argparse.Namespace) -> int:
         await sandbox.revoke_previews()
         print("all previews of this runner are ended")
         return 0
-    preview = await sandbox.preview(port=arguments.port, expiration_seconds=arguments.seconds)
+    preview = await sandbox.preview(port=arguments.port, expiration_seconds=arguments.seconds, reload=arguments.reload)
     print(preview.url)
     minutes = (preview.expires - datetime.now(UTC)).total_seconds() / 60
     print(f"valid for {minutes:.0f} min; whoever has this URL sees the app", file=sys.stderr)
@@ -349,8 +349,9 @@ def _parser() -> argparse.ArgumentParser:
     preview = named(command("preview", _preview, "Print a URL that shows the app in a browser"))
     preview.add_argument("--port", type=int, help="default: the runner's own")
     preview.add_argument("--seconds", type=int, help="how long the URL is good for")
-    preview.add_argument("--open", action="store_true", help="in the browser of this machine")
-    preview.add_argument("--revoke", action="store_true", help="end all previews of this runner instead")
+    preview.add_argument("--no-reload", dest="reload", action="store_false", help="leave open pages as they are after a sync")
+    for flag, words in (("open", "in the browser of this machine"), ("revoke", "end all previews of this runner instead")):
+        preview.add_argument(f"--{flag}", action="store_true", help=words)
     waits(named(command("delete", _delete, "Remove a runner, its files and all it owns")))
     return parser
 

@@ -257,9 +257,12 @@ class Sandbox:
 
     # its preview
 
-    async def preview(self, *, port: int | None = None, expiration_seconds: int | None = None) -> Preview:
-        """A signed URL that shows the app in a browser."""
-        asked = {"port": port, "expirationSeconds": expiration_seconds}
+    async def preview(
+        self, *, port: int | None = None, expiration_seconds: int | None = None, reload: bool | None = None
+    ) -> Preview:
+        """A signed URL that shows the app in a browser. With ``reload`` its pages load anew after a sync, where the app's own
+        tools do not see to that."""
+        asked = {"port": port, "expirationSeconds": expiration_seconds, "reload": reload}
         body = {"spec": {key: value for key, value in asked.items() if value is not None}}
         return Preview.from_json(await self._api.json(json_request("POST", f"{self._verbs}/preview", body)))
 

@@ -182,10 +182,12 @@ class UntilClose(Body):
 
 
 class Chunked(Body):
-    """Counts through chunk headers, data and trailers, whatever pieces they arrive in. ``trailers`` says whether any may come."""
+    """Counts through chunk headers, data and trailers, whatever pieces they arrive in. ``trailers`` says whether any may come;
+    ``content`` is given the data of each chunk, without framing."""
 
-    def __init__(self, *, trailers: bool = True) -> None:
+    def __init__(self, *, trailers: bool = True, content: Callable[[bytes], None] | None = None) -> None:
         self._trailers = trailers
+        self._content = content
         self._left = 0  # of the present chunk, its CRLF included
         self._line = bytearray()  # the unfinished line
         self._trailer = -1  # bytes of trailers so far, -1 before the last chunk
@@ -196,6 +198,8 @@ class Chunked(Body):
         while at < len(raw) and not self.done:
             if self._left > 2:  # the data of a chunk
                 step = min(self._left - 2, len(raw) - at)
+                if self._content is not None:
+                    self._content(raw[at : at + step])
                 self._left -= step
                 at += step
             elif self._left:  # its CRLF

@@ -11,7 +11,7 @@ import logging
 from sandbox_protocol.http1 import HEAD_BYTES, Chunked, Head, ProtocolError, head_end, parse_request, request_body
 from sandbox_protocol.http1_exchange import Exchange
 from sandbox_protocol.http1_memo import ID_HEADER, KEY_BYTES, QUICK_LINE, split
-from sandbox_protocol.http1_routing import Forward, plain_reply
+from sandbox_protocol.http1_routing import HANGS, Address, Forward, plain_reply, why_not
 from sandbox_protocol.http1_sides import Upstream
 
 _LOG = logging.getLogger(__name__)
@@ -159,12 +159,18 @@ class Client(Exchange):
             self._task = None
 
     async def _open(self, request: Head, forward: Forward, *, fresh: bool) -> None:
-        try:
-            upstream = await self._proxy.connect(forward.address, fresh=fresh)
-        except (OSError, TimeoutError) as error:
-            self._proxy.requests.forget(self._key + self._block)
-            self._reply(forward.unavailable(request, str(error) or "no answer in time"))
-            return
+        address: Address | None = forward.address
+        while True:
+            assert address is not None
+            try:
+                upstream = await self._proxy.connect(address, fresh=fresh)
+                break
+            except OSError as error:
+                self._proxy.requests.forget(self._key + self._block)
+                address = None if forward.retry is None else await forward.retry()
+                if address is None:
+                    self._reply(forward.unavailable(request, why_not(error)))
+                    return
         if self.closed:
             upstream.abort()
             return
@@ -172,7 +178,9 @@ class Client(Exchange):
         named = (line, _ID_LINE, request.id, forward.block) if request.id else (line, forward.block)
         self._sent_head = b"".join(named)
         self._repeat = upstream.used_before and request.method in _SAFE_TO_REPEAT and self._body is None
-        if self._block and forward.still is not None:
+        if forward.change is not None:
+            self._get = False  # no known answer stands for one that is changed
+        elif self._block and forward.still is not None:
             self._proxy.requests.put(self._key + self._block, forward)
         self._join(forward, upstream)
         if self._body is not None and self._buffer:
@@ -228,6 +236,15 @@ class Client(Exchange):
                 self.transport.close()
         elif self._body is not None and self._answer is None and waited >= STALL_SECONDS and not self._waiting_for_server():
             self._refuse(408, b"Request Timeout", f"no byte of the body came in {STALL_SECONDS:.0f} s")
+        elif self._body is None and self._answer is None and self._forward is not None and self._forward.hangs is not None:
+            self._check_hanging(self._forward.hangs, now)
+
+    def _check_hanging(self, seconds: float, now: float) -> None:
+        """The sweeps count from the first that met an exchange: a request that is answered at once costs nothing."""
+        if self._watched is not self._sent_head:
+            self._watched, self._since = self._sent_head, now
+        elif now - self._since >= seconds and not self._tunnel and self._upstream is not None:
+            self._bad_gateway(HANGS)
 
     def _waiting_for_server(self) -> bool:
         return self._upstream is None or self._upstream.full

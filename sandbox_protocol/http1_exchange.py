@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from sandbox_protocol.http1 import Body, Head, ProtocolError, encode_response, head_end, parse_request, parse_response
+from sandbox_protocol.http1_change import Changing, changed
 from sandbox_protocol.http1_memo import CHUNKED, KEY_BYTES, UNTIL_CLOSE, Answer, answer, split
 from sandbox_protocol.http1_routing import Forward, Reply, plain_reply
 from sandbox_protocol.http1_sides import Side, Upstream
@@ -27,6 +28,7 @@ class Exchange(Side):
         "_body",
         "_buffer",
         "_busy",
+        "_changing",
         "_crowded",
         "_ending",
         "_forward",
@@ -46,6 +48,7 @@ class Exchange(Side):
         "_task",
         "_tunnel",
         "_upstream",
+        "_watched",
     )
 
     def __init__(self, proxy: Proxy) -> None:
@@ -62,6 +65,7 @@ class Exchange(Side):
         self._task: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
         self._tunnel = False
+        self._watched = b""  # the head of the exchange that the sweeps have been watching since ``_since``
         self._forget_exchange()
 
     def _forget_exchange(self) -> None:
@@ -76,6 +80,7 @@ class Exchange(Side):
         self._response_head: bytearray | None = None  # an unfinished one
         self._answer: Answer | None = None
         self._response_body: Body | None = None
+        self._changing: Changing | None = None
 
     @property
     def session(self) -> object:
@@ -121,11 +126,10 @@ class Exchange(Side):
                     self._finish()
                     return
                 if data:
-                    self._take_response(data)
+                    data = self._take_response(data)
                 self.transport.write(head + data)
             else:
-                self._take_response(data)
-                self.transport.write(data)
+                self.transport.write(self._take_response(data))
         except ProtocolError as error:
             self._bad_gateway(str(error))
             return
@@ -159,10 +163,16 @@ class Exchange(Side):
     def _stays_open(self, answer: Answer) -> bool:
         return self._keep_alive and self._body is None and answer.length != UNTIL_CLOSE and not self._proxy.draining
 
-    def _take_response(self, data: bytes) -> None:
+    def _take_response(self, data: bytes) -> bytes:
+        """What of ``data`` the client gets."""
         assert self._response_body is not None
-        if self._response_body.take(data) < len(data):
+        if self._changing is None:
+            count, sent = self._response_body.take(data), data
+        else:
+            count, sent = self._changing.take(data)
+        if count < len(data):
             raise ProtocolError("more than the response announced")
+        return sent
 
     def _read_response_head(self, data: bytes) -> tuple[bytes, bytes]:
         """Consumes heads, interim ones included; returns the final one as the client will see it, and what follows it."""
@@ -186,14 +196,27 @@ class Exchange(Side):
             made = answer(response, request.method, self._forward.rewrite)
             if request.version == 0 and made.length == CHUNKED:
                 raise ProtocolError("chunks for a client of HTTP/1.0")
+            if self._forward.change is not None:
+                made = self._change(parse_response(made.head), made, request)
             self._answer = made
             if self._get and len(head) <= KEY_BYTES and self._forward.still is not None:
                 self._proxy.answers.put((self._forward.rewrite, head), made)
-            self._response_body, self._response_head = made.body(), None
+            self._response_body = made.body() if self._changing is None else self._changing.body
+            self._response_head = None
             stays = self._stays_open(made)
             return made.head if stays else made.head[:-2] + b"Connection: close\r\n\r\n", bytes(buffer)
         self._response_head = buffer
         return b"", b""
+
+    def _change(self, response: Head, made: Answer, request: Head) -> Answer:
+        """The answer as its body will be changed, if it is."""
+        assert self._forward is not None
+        assert self._forward.change is not None
+        change = None if request.version == 0 or made.length == 0 else self._forward.change(response)
+        if change is None:
+            return made
+        self._changing = Changing(change, made.body())
+        return changed(change.head(response), made.keep_alive)
 
     def _start_tunnel(self, response: Head, first: bytes) -> None:
         request, forward, upstream = self._asked(), self._forward, self._upstream
@@ -235,6 +258,8 @@ class Exchange(Side):
         except ProtocolError:
             self.abort()  # the client must see that the body is cut short
             return
+        if self._changing is not None:
+            self.transport.write(self._changing.end())
         self._finish()
 
     def _finish(self) -> None:

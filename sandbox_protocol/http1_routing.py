@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
 from sandbox_protocol.http1 import Head, encode_response
 
+if TYPE_CHECKING:
+    from sandbox_protocol.http1_change import Change
+
 Address = tuple[str, int] | tuple[str, int, ssl.SSLContext]
 """Host and port of a server; with a context it is spoken to over TLS."""
+HANGS = "the answer has not begun"
+"""Why a request was given up that the server took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,10 @@ class Forward:
     ``rewrite`` makes the response head that the client sees; equal heads need not be shown to it twice. ``unavailable`` answers
     when the server does not. ``session`` is what :meth:`Proxy.end_sessions` is asked about. ``head_only`` keeps the body from the
     client. With ``still`` the decision may be used again for a GET with the very same header block: it is asked with the target,
-    and must say whether all that may have changed since is as it was.
+    and must say whether all that may have changed since is as it was. ``change`` is asked with the response's head (after
+    ``rewrite``) whether and how its body is changed; such a request is read anew each time. ``retry`` is asked when no connection
+    can be had, and answers, after a while, where to try again. With ``hangs`` a request without a body whose answer has not
+    begun after so many seconds is given up, and ``unavailable`` answers.
     """
 
     address: Address
@@ -46,6 +55,9 @@ class Forward:
     load: Load = field(default_factory=Load)
     head_only: bool = False
     still: Callable[[bytes], bool] | None = None
+    change: Callable[[Head], Change | None] | None = None
+    retry: Callable[[], Awaitable[Address | None]] | None = None
+    hangs: float | None = None
 
 
 class Router(Interface):
@@ -56,6 +68,17 @@ class Log(Interface):
     """Told of each exchange: the request's head, the client's address, the status it saw, its session."""
 
     def __call__(self, request: Head, peer: str, status: int, session: object) -> None: ...
+
+
+def why_not(error: OSError) -> str:
+    """Why no connection could be had, in words for whoever looks at a page."""
+    match error:
+        case TimeoutError():
+            return "nothing answered in time"
+        case ConnectionRefusedError():
+            return "nothing listens there"
+        case _:
+            return "it cannot be reached"
 
 
 def plain_reply(status: int, reason: bytes, text: str, *, close: bool = True, retry_after: int | None = None) -> Reply:

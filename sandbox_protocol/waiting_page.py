@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from html import escape
 
-PAGE_BYTES = 6144
-"""It comes again every second or two, for as long as an install takes."""
+PAGE_BYTES = 16 * 1024
+"""It comes again every second or two, for as long as an install takes; forty lines of a log are 8 kB."""
 CONTENT_SECURITY_POLICY = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _MESSAGE_CHARACTERS = 600
 
@@ -25,20 +25,24 @@ h1{{font-size:1.25rem;line-height:1.3;margin:0 0 .4rem;display:flex;gap:.6rem;al
 p{{margin:0;color:var(--soft);overflow-wrap:anywhere}}
 dl{{margin:1rem 0 0;display:grid;grid-template-columns:max-content 1fr;gap:.15rem .9rem;font-size:.9rem}}
 dt{{color:var(--soft)}}dd{{margin:0;overflow-wrap:anywhere}}
-pre{{margin:1rem 0 0;padding:.8rem 1rem;max-height:50vh;overflow:auto;border:1px solid var(--line);border-radius:6px;
-background:var(--page);font:13px/1.45 ui-monospace,SFMono-Regular,Menlo,monospace;white-space:pre-wrap;overflow-wrap:anywhere}}
+p.next{{margin-top:.6rem;color:var(--ink)}}
+.log{{margin:1rem 0 0;max-height:52vh;overflow:auto;border:1px solid var(--line);border-radius:6px;background:var(--page)}}
+.newest{{display:flex;flex-direction:column-reverse}}
+pre{{margin:0;padding:.8rem 1rem;font:13px/1.45 ui-monospace,SFMono-Regular,Menlo,monospace;
+white-space:pre-wrap;overflow-wrap:anywhere}}
 .turn{{flex:none;width:1rem;height:1rem;border-radius:50%;border:2px solid var(--line);border-top-color:var(--mark);
 animation:turn 1s linear infinite}}@keyframes turn{{to{{transform:rotate(1turn)}}}}
 @media (prefers-reduced-motion:reduce){{.turn{{animation:none}}}}
 small{{display:block;margin-top:1rem;color:var(--soft);font-size:.8rem}}
-</style></head><body><main role="status"><h1>{turn}{title}</h1><p>{message}</p>{facts}{lines}{note}</main></body></html>
+</style></head><body><main role="status"><h1>{turn}{title}</h1><p>{message}</p>{next}{facts}{lines}{note}</main></body></html>
 """
 _BUSY, _BAD, _STILL = "#3b82f6", "#dc2626", "#8b93a3"
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """With ``reload_seconds`` the browser looks again by itself; ``failed`` says that this alone will not help."""
+    """With ``reload_seconds`` the browser looks again by itself; ``failed`` says that this alone will not help, and ``next_step``
+    what will. Of ``lines`` the newest is in view, or with ``from_top`` the first, which tells what went wrong."""
 
     title: str
     message: str
@@ -47,26 +51,30 @@ class Page:
     facts: tuple[tuple[str, str], ...] = ()
     lines: tuple[str, ...] = ()
     request_id: bytes = b""
+    next_step: str = ""
+    from_top: bool = False
 
     def html(self) -> bytes:
-        """At most about PAGE_BYTES: the oldest lines give way."""
+        """At most about PAGE_BYTES: the lines that are out of view give way."""
         made = self._html()
         if len(made) <= PAGE_BYTES or not self.lines:
             return made
-        return replace(self, lines=self.lines[1:]).html()
+        return replace(self, lines=self.lines[:-1] if self.from_top else self.lines[1:]).html()
 
     def _html(self) -> bytes:
         waits = self.reload_seconds is not None
         told = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in self.facts)
         notes = ["This page looks again by itself."] if waits else []
         notes += [f"Request {escape(self.request_id.decode('latin-1'))}"] if self.request_id else []
+        box = "log" if self.from_top else "log newest"  # bottom to top begins at its end without a script
         return _PAGE.format(
             title=escape(self.title),
             message=escape(self.message[:_MESSAGE_CHARACTERS]),
+            next=f'<p class="next">{escape(self.next_step[:_MESSAGE_CHARACTERS])}</p>' if self.next_step else "",
             refresh=f'<meta http-equiv="refresh" content="{self.reload_seconds}">' if waits else "",
             mark=_BAD if self.failed else _BUSY if waits else _STILL,
             turn='<span class="turn" aria-hidden="true"></span>' if waits and not self.failed else "",
             facts=f"<dl>{told}</dl>" if told else "",
-            lines=f"<pre>{escape(chr(10).join(self.lines))}</pre>" if self.lines else "",
+            lines=f'<div class="{box}"><pre>{escape(chr(10).join(self.lines))}</pre></div>' if self.lines else "",
             note=f"<small>{' · '.join(notes)}</small>" if notes else "",
         ).encode()

@@ -10,6 +10,7 @@ from typing import Literal
 
 from sandbox_operator.errors import SettingsError
 from sandbox_protocol.names import SYSTEM_NAMESPACE
+from sandbox_protocol.refs import Refs
 
 _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 # `<port>-<id>.` takes 33 of the 253 characters of a DNS name.
@@ -28,6 +29,10 @@ class Preview:
     def port_suffix(self) -> str:
         """``:8090``, or nothing for the scheme's own port."""
         return "" if self.port == {"http": 80, "https": 443}[self.scheme] else f":{self.port}"
+
+    def url_of(self, refs: Refs) -> str:
+        """Of a runner's previews, with ``{port}`` for the port of its app."""
+        return f"{self.scheme}://{{port}}-{refs.preview_id}.{self.base_domain}{self.port_suffix}"
 
 
 @dataclass(frozen=True, slots=True)

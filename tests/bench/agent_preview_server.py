@@ -13,6 +13,7 @@ from pathlib import Path
 from runner_agent import doorkeeper, memory, preview
 from runner_agent.activity import Activity
 from runner_agent.logs import LogBook
+from runner_agent.page_reloads import PageReloads
 from runner_agent.settings import Settings
 from runner_agent.supervisor import Supervisor
 
@@ -31,7 +32,8 @@ async def serve(port: int, backend: int, folder: Path) -> None:
     preview._PLACES = doorkeeper.Places(own_pod=512)  # the load comes over loopback here, as only the app does in a pod
     logbook = LogBook()
     supervisor = Supervisor(settings, _NoWorkspace(), logbook, _nothing_to_touch)
-    server = await preview.start_preview(settings, supervisor, logbook, Activity())
+    reloads = PageReloads(supervisor, _NoWorkspace(), logbook)
+    server = await preview.start_preview(preview.Preview(settings, supervisor, logbook, Activity(), reloads), port)
     memory.settle()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

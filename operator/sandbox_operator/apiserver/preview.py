@@ -23,6 +23,7 @@ _BODY_BYTES = 4096
 class _Spec(msgspec.Struct, forbid_unknown_fields=True):
     port: int | None = None
     expirationSeconds: int = DEFAULT_SECONDS  # noqa: N815 - as on the wire
+    reload: bool = False
 
 
 class _Request(msgspec.Struct):
@@ -31,8 +32,11 @@ class _Request(msgspec.Struct):
     spec: _Spec = msgspec.field(default_factory=_Spec)
 
 
-def parse(body: bytes, runner: Runner) -> tuple[int, int]:
-    """Port and seconds that a request asks for. StatusError 400 for another form, 422 with the field for another range."""
+def parse(body: bytes, runner: Runner) -> tuple[int, int, bool]:
+    """Port and seconds that a request asks for, and whether its pages load anew after a sync.
+
+    StatusError 400 for another form, 422 with the field for another range.
+    """
     try:
         wanted = msgspec.json.decode(body or b"{}", type=_Request)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -47,18 +51,18 @@ def parse(body: bytes, runner: Runner) -> tuple[int, int]:
         raise StatusError(
             422, f"spec.expirationSeconds: {message}", causes=[Cause("spec.expirationSeconds", "FieldValueInvalid", message)]
         )
-    return app_port(runner.port if wanted.spec.port is None else wanted.spec.port, "spec.port"), seconds
+    return app_port(runner.port if wanted.spec.port is None else wanted.spec.port, "spec.port"), seconds, wanted.spec.reload
 
 
 async def post(call: Call, services: Services) -> web.StreamResponse:
     call.query()
-    port, seconds = parse(await relay.small_body(call.request, _BODY_BYTES), call.runner)
-    url, expires = services.previews.issue(call.user, call.runner, port, seconds)
+    port, seconds, reload = parse(await relay.small_body(call.request, _BODY_BYTES), call.runner)
+    url, expires = services.previews.issue(call.user, call.runner, port, seconds, ("reload",) if reload else ())
     body: dict[str, Any] = {
         "kind": KIND,
         "apiVersion": API_VERSION,
         "metadata": {"name": call.runner.name, "namespace": call.runner.namespace},
-        "spec": {"port": port, "expirationSeconds": seconds},
+        "spec": {"port": port, "expirationSeconds": seconds, "reload": reload},
         "status": {"url": url, "expirationTimestamp": datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")},
     }
     return _answer(201, body)

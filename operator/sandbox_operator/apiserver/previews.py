@@ -48,8 +48,11 @@ class Previews:
         self._clock = clock
         self._sleep = sleep
 
-    def issue(self, user: User, runner: Runner, port: int, seconds: int) -> tuple[str, int]:
-        """URL and Unix time of its end. StatusError 422 for a user whose groups make the token longer than a cookie may be."""
+    def issue(self, user: User, runner: Runner, port: int, seconds: int, inject: tuple[str, ...] = ()) -> tuple[str, int]:
+        """URL and Unix time of its end. ``inject`` names scripts for its pages.
+
+        StatusError 422 for a user whose groups make the token longer than a cookie may be.
+        """
         now = int(self._clock())
         host = runner.refs.public_host(port, self._public.base_domain)
         claims = preview_token.Claims(
@@ -63,6 +66,8 @@ class Previews:
             jti=secrets.token_urlsafe(16),
             issued=now,
             expires=now + seconds,
+            inject=inject,
+            ports=tuple(other for other in runner.ports if other != port and port in runner.ports)[: preview_token.MOST_PORTS],
         )
         token = preview_token.sign(self._ring(), claims)
         if len(token) > _TOKEN_BYTES:

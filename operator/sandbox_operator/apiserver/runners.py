@@ -45,6 +45,8 @@ class Runner:
     suspended: bool
     why: str
     waiting_helps: bool = True
+    ports: tuple[int, ...] = ()
+    """Those that its processes declare, its own among them."""
 
     def unavailable(self, cause: str) -> StatusError:
         """503 for a runner that should answer and does not: ``cause`` is what we saw, ``why`` what the controller knows.
@@ -76,6 +78,7 @@ def find(store: Store, target: Target, now: float | None = None) -> Runner:
         suspended=spec.get("operatingMode") == "Suspended",
         why=explain(blocked),
         waiting_helps=passing(blocked, time.time() if now is None else now),
+        ports=_ports(spec),
     )
 
 
@@ -85,9 +88,17 @@ def slim(found: dict[str, Any]) -> dict[str, Any]:
     kept = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp")
     return {
         "metadata": {key: metadata[key] for key in kept if key in metadata},
-        "spec": {key: spec[key] for key in ("port", "operatingMode") if key in spec},
+        "spec": {
+            **{key: spec[key] for key in ("port", "operatingMode") if key in spec},
+            **({"processes": [{"port": port} for port in ports]} if (ports := _ports(spec)[1:]) else {}),
+        },
         "status": {"conditions": status.get("conditions") or []},
     }
+
+
+def _ports(spec: Mapping[str, Any]) -> tuple[int, ...]:
+    declared = (process.get("port") for process in spec.get("processes") or () if isinstance(process, dict))
+    return tuple(dict.fromkeys((int(spec.get("port") or 3000), *(int(port) for port in declared if port))))
 
 
 def running(runner: Runner) -> Runner:

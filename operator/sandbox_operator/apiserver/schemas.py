@@ -201,6 +201,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                         maximum=preview.MAX_SECONDS,
                         default=preview.DEFAULT_SECONDS,
                     ),
+                    "reload": {
+                        "type": "boolean",
+                        "default": False,
+                        "description": "Whether its pages load anew after a sync, where the app's own tools do not see to that.",
+                    },
                 },
             ),
             "status": {

@@ -33,8 +33,8 @@ _CLIENT_PARAMETERS = frozenset({"timeout", "pretty", "fieldManager", "fieldValid
 class PreviewIssuer(Protocol):
     """Makes and voids preview URLs (:mod:`sandbox_operator.apiserver.preview`)."""
 
-    def issue(self, user: User, runner: Runner, port: int, seconds: int) -> tuple[str, int]:
-        """URL and Unix time of its end."""
+    def issue(self, user: User, runner: Runner, port: int, seconds: int, inject: tuple[str, ...] = ()) -> tuple[str, int]:
+        """URL and Unix time of its end. ``inject`` names scripts for its pages."""
 
     async def revoke(self, runner: Runner) -> None: ...
 

@@ -90,6 +90,7 @@ class Leader:
             system_namespace=self._settings.namespace,
             gate_targets=(await self._api_server(),),
             capabilities=await discovery.capabilities(_OPTIONAL_KINDS),
+            preview_url=self._settings.preview.url_of,
         )
         preview = self._settings.preview
         parts = Parts(

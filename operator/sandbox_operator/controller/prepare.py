@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -42,6 +43,8 @@ class Surroundings:
     system_namespace: str
     gate_targets: tuple[str, ...]
     capabilities: frozenset[str]
+    preview_url: Callable[[Refs], str] = lambda _: ""
+    """Where a runner is seen, ``{port}`` standing for a port of its app."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class Preparer:
             gate_targets=self.surroundings.gate_targets,
             env_revision=revision,
             capabilities=self.surroundings.capabilities,
+            preview_url=self.surroundings.preview_url(refs),
         )
         rendered = template.graph.render(schema(spec, template.spec, runtime))
         images = _images([entry.object for entry in rendered], template)

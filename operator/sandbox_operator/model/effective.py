@@ -38,7 +38,7 @@ class EffectiveSpec:
     operating_mode: OperatingMode
     idle_timeout: str | None
 
-    def app_json(self) -> str:
+    def app_json(self, preview_url: str = "") -> str:
         """SANDBOX_APP of the agent (docs/architecture.md)."""
         processes = [
             {
@@ -55,6 +55,7 @@ class EffectiveSpec:
             "port": self.port,
             "workingDir": self.working_dir,
             **({"processes": processes} if processes else {}),
+            **({"previewUrl": preview_url} if preview_url else {}),
             **({"restartOn": list(self.restart_on)} if self.restart_on else {}),
         }
         return json.dumps(app, ensure_ascii=False)

@@ -6,11 +6,11 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sandbox_operator.model.preview_token import Claims, TokenError
-from sandbox_operator.preview import audit, pages, rewrite, session
+from sandbox_operator.preview import audit, pages, rewrite, session, siblings
 from sandbox_operator.preview.access import Access, RightUnknownError, Standing, suspended
 from sandbox_operator.settings import Preview
 from sandbox_protocol import names
@@ -80,6 +80,22 @@ class Gateway:
         if site is None:
             self.refused["host"] += 1
             return pages.answer(request, StatusError(404, "No preview has this address."), "No such preview")
+        origin = siblings.origin_of(request, site.refs.uid, site.host, self._public)
+        if origin is None:
+            return await self._decide(request, site, peer)
+        if session.is_preflight(request):
+            return siblings.preflight(request, origin)
+        decision = await self._decide(request, site, peer)
+        if isinstance(decision, Reply):
+            return siblings.told(decision, origin)
+        unavailable = decision.unavailable
+        return replace(
+            decision,
+            rewrite=siblings.response_for(origin),
+            unavailable=lambda asked, why: siblings.told(unavailable(asked, why), origin),
+        )
+
+    async def _decide(self, request: Head, site: Site, peer: str) -> Forward | Reply:
         token, target = session.split_token(request.target)
         if token is not None:
             return await self._begin(request, site, token, target, peer)
@@ -124,6 +140,9 @@ class Gateway:
         if cookie is not None:
             self.begun += 1
             audit.session("session begun", request, peer, claims)
+            # only a browser on its way to a page goes round: it keeps cookies, and whoever calls an API asked for one place
+            if siblings.is_hop(target) or (claims.ports and request.get(b"sec-fetch-mode") == b"navigate"):
+                target = siblings.next_place(claims, token, target, self._public)
         return Reply(rewrite.redirect(target, cookie))
 
     def _claims(self, request: Head, host: str) -> Claims:
@@ -170,7 +189,7 @@ class Gateway:
             error = StatusError(503, explain(runner) or f"Its agent does not answer: {why}.", retry_after=pages.RELOAD_SECONDS)
             return pages.answer(asked, error, "The sandbox is not ready", reload=True)
 
-        way = await self._way(request, site, peer, unavailable)
+        way = await self._way(request, site, peer, unavailable, claims.inject)
         if isinstance(way, Reply):
             return way
         address, block, load = way
@@ -198,7 +217,7 @@ class Gateway:
         return Forward(address, block, rewrite.preflight, unavailable, None, load, head_only=True)
 
     async def _way(
-        self, request: Head, site: Site, peer: str, unavailable: Callable[[Head, str], Reply]
+        self, request: Head, site: Site, peer: str, unavailable: Callable[[Head, str], Reply], inject: tuple[str, ...] = ()
     ) -> tuple[Address, bytes, Load] | Reply:
         """To the agent: its address, the header block to send, and what counts the exchange; or why there is none now."""
         load = self._load(site)
@@ -208,7 +227,7 @@ class Gateway:
             address = await self._resolve(site.refs.preview_host)
         except OSError:
             return unavailable(request, "its address is not known yet")
-        return address, rewrite.request(request, site.port, self._public.scheme, peer), load
+        return address, rewrite.request(request, site.port, self._public.scheme, peer, inject), load
 
     def _crowded(self, request: Head) -> Reply:
         self.refused["crowded"] += 1

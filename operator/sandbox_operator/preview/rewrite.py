@@ -10,8 +10,9 @@ _OURS = frozenset([b"forwarded", b"x-request-id", b"x-real-ip"])
 _PREFLIGHT = (b"access-control-", b"vary", b"allow")
 
 
-def request(head: Head, port: int, scheme: str, peer: str) -> bytes:
-    """The header block for the agent: without our session and without what only a proxy may say; with what this one says."""
+def request(head: Head, port: int, scheme: str, peer: str, inject: tuple[str, ...] = ()) -> bytes:
+    """The header block for the agent: without our session and without what only a proxy may say; with what this one says, such as
+    which scripts of ours a page gets (``inject``)."""
     headers = [
         (name, kept)
         for name, value in head.end_to_end(_only_a_proxy_says)
@@ -23,6 +24,7 @@ def request(head: Head, port: int, scheme: str, peer: str) -> bytes:
         (b"X-Forwarded-Host", host),
         (b"X-Forwarded-Proto", scheme.encode()),
         (b"X-Forwarded-For", peer.encode("ascii", "replace")),
+        *([(b"X-Sandbox-Inject", ", ".join(inject).encode())] if inject else ()),
         *_upgrade(head),
     ]
     return encode_block(headers)

@@ -34,6 +34,8 @@ class Runtime:
     """Changes with the content of the Secret ``env``; empty without one."""
     capabilities: frozenset[str] = frozenset()
     """API versions and kinds of the cluster that a template may ask for: ``<group>/<version>/<Kind>``."""
+    preview_url: str = ""
+    """Where its app is seen, with ``{port}`` in it; the app is told."""
 
 
 def schema(spec: EffectiveSpec, template: TemplateSpec, runtime: Runtime) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def schema(spec: EffectiveSpec, template: TemplateSpec, runtime: Runtime) -> dic
                 "agentImage": images.canonical(template.agent_image),
                 "runtimeClassName": template.runtime_class_name or "",
                 "hostUsers": template.host_users,
-                "app": _literal(spec.app_json()),
+                "app": _literal(spec.app_json(runtime.preview_url)),
                 "limits": _literal(_limits(template)),
                 "pids": template.limits.pids,
                 "openFiles": template.limits.open_files,

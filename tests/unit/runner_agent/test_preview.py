@@ -6,7 +6,9 @@ import pytest
 
 from runner_agent.activity import Activity
 from runner_agent.logs import LogBook
-from runner_agent.preview import Preview, response_of, rewritten
+from runner_agent.page_reloads import PageReloads
+from runner_agent.preview import Preview
+from runner_agent.preview_heads import response_of, rewritten
 from runner_agent.settings import AppSettings, ProcessSettings, Settings
 from runner_agent.supervisor import Supervisor
 from sandbox_protocol import waiting_page
@@ -35,7 +37,9 @@ class Scene:
 def scene(tmp_path: Path) -> Scene:
     app = AppSettings(processes=(ProcessSettings("api", ("node", "api.js"), 4000),))
     settings, logbook = Settings(data=tmp_path, app=app), LogBook()
-    return Scene(Preview(settings, Supervisor(settings, Workspace(), logbook, nothing_to_touch), logbook, Activity()), logbook)
+    supervisor = Supervisor(settings, Workspace(), logbook, nothing_to_touch)
+    reloads = PageReloads(supervisor, Workspace(), logbook)
+    return Scene(Preview(settings, supervisor, logbook, Activity(), reloads), logbook)
 
 
 def request(*lines: str) -> Head:
@@ -137,7 +141,7 @@ async def test_the_waiting_page_of_a_processes_port_tells_of_that_process(scene:
     decision = await scene.preview(request("X-Sandbox-Port: 4000", "Accept: text/html"), "")
     assert isinstance(decision, Forward)
     page = decision.unavailable(request("Accept: text/html"), "refused").response
-    assert b"Process api is not ready" in page
+    assert b"Process api: waiting for the first files" in page
     assert b"of api" in page
     assert b"of web" not in page
 

@@ -42,7 +42,7 @@ class Previews:
         self.issued: list[tuple[User, Runner, int, int]] = []
         self.revoked: list[Runner] = []
 
-    def issue(self, user: User, runner: Runner, port: int, seconds: int) -> tuple[str, int]:
+    def issue(self, user: User, runner: Runner, port: int, seconds: int, inject: tuple[str, ...] = ()) -> tuple[str, int]:
         self.issued.append((user, runner, port, seconds))
         return "https://preview/", 1_800_000_000
 

@@ -32,7 +32,7 @@ def test_the_public_ring_cannot_sign() -> None:
     [
         (CLAIMS, NOW + 60, "expired"),
         (CLAIMS, NOW - LEEWAY_SECONDS - 1, "future"),
-        (dataclasses.replace(CLAIMS, host=Refs(UID).public_host(3001, "preview.localhost")), NOW, "InvalidAudience"),
+        (dataclasses.replace(CLAIMS, host=Refs(UID).public_host(3001, "preview.localhost")), NOW, "another host"),
         (dataclasses.replace(CLAIMS, port=3001), NOW, "another host"),
         (dataclasses.replace(CLAIMS, uid=OTHER_UID), NOW, "another host"),
         (dataclasses.replace(CLAIMS, uid="../kube-system"), NOW, "not of a runner"),
@@ -96,3 +96,20 @@ def test_a_retired_key_is_forgotten_after_the_overlap() -> None:
 
 def test_rotation_changes_nothing_before_it_is_due() -> None:
     assert preview_keys.rotate(RING, NOW + 99, max_age=100, overlap=50) == RING
+
+
+def test_a_token_opens_the_ports_that_it_names_and_no_other() -> None:
+    token = sign(RING, dataclasses.replace(CLAIMS, ports=(4000,), inject=("reload",)))
+    api = Refs(UID).public_host(4000, "preview.localhost")
+    seen = verify(preview_keys.public(RING), token, api, NOW)
+    assert (seen.host, seen.port, seen.ports, seen.inject) == (api, 4000, (3000,), ("reload",))
+    for host in (Refs(UID).public_host(4001, "preview.localhost"), Refs(OTHER_UID).public_host(4000, "preview.localhost")):
+        with pytest.raises(TokenError, match="another host"):
+            verify(preview_keys.public(RING), token, host, NOW)
+
+
+@pytest.mark.parametrize("claims", [{"inject": ("x\r\nHost: y",)}, {"ports": tuple(range(2000, 2009))}])
+def test_a_token_that_names_what_there_is_not_is_refused(claims: dict[str, tuple[int | str, ...]]) -> None:
+    token = sign(RING, dataclasses.replace(CLAIMS, **claims))  # type: ignore[arg-type]
+    with pytest.raises(TokenError, match="wrong type"):
+        verify(preview_keys.public(RING), token, CLAIMS.host, NOW)

@@ -370,3 +370,85 @@ async def test_a_runner_has_so_many_requests_at_once_and_is_told_when_no_more(ga
     assert isinstance(refused, Reply)
     assert b"256" in refused.response
     assert b"Retry-After: 2" in refused.response
+
+
+API = Refs(UID).public_host(4000, "preview.localhost")
+BOTH = sign(RING, dataclasses.replace(CLAIMS, ports=(4000,), inject=("reload",)))
+NAVIGATES = "Sec-Fetch-Mode: navigate"
+
+
+def location(decision: Forward | Reply) -> str:
+    assert isinstance(decision, Reply)
+    return decision.response.partition(b"\r\nLocation: ")[2].partition(b"\r\n")[0].decode()
+
+
+async def test_opening_one_port_leads_once_through_the_others_and_back_to_the_deep_link(gateway: Gateway) -> None:
+    target, host, visited = f"/cart?a=1&sandbox_token={BOTH}", HOST + ":8090", []
+    for _ in range(2):
+        decision = await gateway(request(target, NAVIGATES, host=host), "")
+        assert status(decision) == 302
+        assert isinstance(decision, Reply)
+        assert b"Set-Cookie: __Host-sandbox-preview=" in decision.response
+        host, _, rest = location(decision).removeprefix("http://").partition("/")
+        target = "/" + rest
+        visited.append(host)
+    assert visited == [API + ":8090", HOST + ":8090"]
+    assert target == "/cart?a=1"
+
+
+async def test_a_program_that_opens_a_url_is_led_nowhere_else(gateway: Gateway) -> None:
+    assert location(await gateway(request(f"/cart?sandbox_token={BOTH}"), "")) == "/cart"
+    assert location(await gateway(request(f"/cart?sandbox_token={TOKEN}", NAVIGATES), "")) == "/cart"
+
+
+@pytest.mark.parametrize(
+    ("hops", "goal"),
+    [
+        ("3000", "//evil.example/"),
+        ("3000", "https://evil.example/"),
+        ("3000", "/\\evil.example"),
+        ("3000", "/%0d%0aX:%20y"),
+        ("5000.3000", "/"),
+        ("3000.3000", "/"),
+        ("4000.3000", "/"),
+        ("x", "/"),
+        ("", "/"),
+    ],
+)
+async def test_a_way_that_somebody_made_up_ends_on_our_own_hosts(gateway: Gateway, hops: str, goal: str) -> None:
+    target = f"/?sandbox_token={BOTH}&sandbox_hops={hops}&sandbox_goal={goal}"
+    assert location(await gateway(request(target, NAVIGATES, host=API), "")) in ("/", f"http://{HOST}:8090/")
+
+
+def headers(decision: Forward | Reply) -> bytes:
+    assert isinstance(decision, Reply)
+    return decision.response.partition(b"\r\n\r\n")[0]
+
+
+async def test_a_page_on_another_port_of_the_runner_may_read_answers_and_refusals(gateway: Gateway) -> None:
+    origin = f"Origin: http://{HOST}:8090"
+    allowed = f"Access-Control-Allow-Origin: http://{HOST}:8090".encode()
+    assert allowed in headers(await gateway(request("/", origin, host=API), ""))
+    asks = ["Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: x-a"]
+    preflight = await gateway(request("/", origin, *asks, host=API, method="OPTIONS"), "")
+    assert status(preflight) == 204
+    assert b"Access-Control-Allow-Methods: PUT" in headers(preflight)
+    decision = await gateway(request("/", origin, session(BOTH), host=API), "")
+    assert isinstance(decision, Forward)
+    seen = decision.rewrite(Head(((b"Access-Control-Allow-Origin", b"http://localhost:3000"),), status=200, reason=b"OK"))
+    assert seen.count(b"Access-Control-Allow-Origin") == 1
+    assert allowed in seen
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", f"https://{HOST}:8090", f"http://{HOST}", f"http://{API}:8090", "null"]
+)
+async def test_no_other_page_may(gateway: Gateway, origin: str) -> None:
+    assert b"Access-Control" not in headers(await gateway(request("/", f"Origin: {origin}", host=API), ""))
+
+
+async def test_only_a_session_says_which_scripts_a_page_gets(gateway: Gateway) -> None:
+    for token, said in ((BOTH, [b"reload"]), (TOKEN, [])):
+        decision = await gateway(request("/", session(token), "X-Sandbox-Inject: other"), "")
+        assert isinstance(decision, Forward)
+        assert list(parse_request(b"GET / HTTP/1.1" + decision.block).all(b"x-sandbox-inject")) == said

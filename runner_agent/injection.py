@@ -1,0 +1,127 @@
+"""Scripts of ours in the app's pages: which requests ask for a page, what is asked of the app, and where a script goes. Pure.
+
+A script stands right behind ``<head>``, so that nothing of a page is held back but its first few bytes. Only documents get one:
+what a script fetches, such as the fragments of htmx or Turbo, is the app's own business.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from runner_agent import content_policy
+from sandbox_protocol.http1 import Head
+
+HEADER = b"x-sandbox-inject"
+"""Names of scripts, by comma; from the gateway, which read them in the session."""
+PATH = b"/.sandbox/"
+"""What lies below it on a preview with scripts is answered by us."""
+_DESTINATIONS = frozenset([b"document", b"iframe", b"frame"])
+_FETCHED_BY_SCRIPT = (b"x-requested-with", b"hx-request", b"turbo-frame", b"x-turbo-request-id")
+CONDITIONS = frozenset(
+    [b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since", b"if-range", b"accept-encoding"],
+)
+"""Not asked of the app for a page that is changed: what it would answer is about other bytes, or compressed."""
+_OF_THE_APPS_BYTES = frozenset(
+    [b"etag", b"last-modified", b"accept-ranges", b"content-md5", b"digest", b"content-digest", b"repr-digest"]
+)
+_POLICIES = frozenset([b"content-security-policy", b"content-security-policy-report-only"])
+_LOOKED_AT = 16 * 1024
+"""Bytes of a page in which a place for the script is looked for, anew with each piece that comes."""
+_BEFORE = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:\s+|<!--.*?-->|<![^-][^>]*>|<\?[^>]*>|<html(?:\s[^>]*)?>)*(?P<head><head(?:\s[^>]*)?>)?",
+    re.DOTALL | re.IGNORECASE,
+)
+_UNFINISHED = re.compile(
+    rb"\xef\xbb?|<(?:!(?:-(?:-.*)?|[^-][^>]*)?|\?[^>]*|h(?:t(?:m(?:l(?:\s[^>]*)?)?)?|e(?:a(?:d(?:\s[^>]*)?)?)?)?)?",
+    re.DOTALL | re.IGNORECASE,
+)
+_OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """``source`` is a path on the preview's host; attributes are ours and hold no quotes."""
+
+    source: bytes
+    attributes: tuple[tuple[bytes, bytes], ...] = ()
+
+    def tag(self, nonce: bytes) -> bytes:
+        given = b"".join(b' %s="%s"' % pair for pair in self.attributes)
+        once = b' nonce="%s"' % nonce if nonce else b""
+        return b'<script src="%s"%s%s></script>' % (self.source, given, once)
+
+
+def asks_for_page(request: Head) -> bool:
+    """Whether a browser goes to a page with this request, itself or in a frame. Without Fetch Metadata, which browsers leave out
+    on plain HTTP, the words of Accept tell, unless a script's library names itself."""
+    if request.method != b"GET" or request.version == 0 or request.upgrade is not None:
+        return False
+    destination = request.get(b"sec-fetch-dest")
+    if destination is not None or request.get(b"sec-fetch-mode") is not None:
+        return destination in _DESTINATIONS and request.get(b"sec-fetch-mode") in (b"navigate", None)
+    by_script = any(request.get(name) is not None for name in _FETCHED_BY_SCRIPT)
+    return (request.get(b"accept") or b"").lstrip().startswith(b"text/html") and not by_script
+
+
+def wants_scripts(request: Head) -> bool:
+    """A part of a page (Range) is no page."""
+    return request.get(HEADER) is not None and asks_for_page(request) and request.get(b"range") is None
+
+
+def injected(response: Head, scripts: tuple[Script, ...], origin: bytes) -> Insertion | None:
+    """What changes this answer, None when it is no page that a browser shows. ``origin`` is the preview's."""
+    kind = (response.get(b"content-type") or b"").partition(b";")[0].strip().lower()
+    shown = response.status // 100 in (2, 4, 5) and response.status not in (204, 205, 206)
+    coded = (response.get(b"content-encoding") or b"identity").strip().lower() != b"identity"
+    saved = (response.get(b"content-disposition") or b"").lstrip().lower().startswith(b"attachment")
+    if kind != b"text/html" or not shown or coded or saved or not scripts:
+        return None
+    return Insertion(scripts, origin)
+
+
+class Insertion:
+    """One page: :meth:`head` first, then its bytes as they come. Nothing is held back once the place is found."""
+
+    def __init__(self, scripts: tuple[Script, ...], origin: bytes) -> None:
+        self._scripts = scripts
+        self._origin = origin
+        self._nonce = b""
+        self._begin: bytearray | None = bytearray()
+
+    def head(self, head: Head) -> Head:
+        policies = [value for name, value in head.headers if name.lower() in _POLICIES]
+        if policies:
+            self._nonce = content_policy.nonce_for(policies)
+        headers = tuple(
+            (name, content_policy.extended(value, self._origin + PATH, self._nonce) if name.lower() in _POLICIES else value)
+            for name, value in head.headers
+            if name.lower() not in _OF_THE_APPS_BYTES
+        )
+        return replace(head, headers=headers)
+
+    def feed(self, data: bytes) -> bytes:
+        if self._begin is None:
+            return data
+        self._begin += data
+        at = place(bytes(self._begin[:_LOOKED_AT]), whole=len(self._begin) >= _LOOKED_AT)
+        return b"" if at is None else self._insert(at)
+
+    def end(self) -> bytes:
+        return b"" if self._begin is None else self._insert(place(bytes(self._begin), whole=True) or 0)
+
+    def _insert(self, at: int) -> bytes:
+        page, self._begin = bytes(self._begin or b""), None
+        if not page or page.startswith(_OTHER_ENCODINGS):
+            return page
+        return page[:at] + b"".join(script.tag(self._nonce) for script in self._scripts) + page[at:]
+
+
+def place(page: bytes, *, whole: bool) -> int | None:
+    """Index behind ``<head>``, or before the first thing that is not head-like; None while more must be read to know."""
+    match = _BEFORE.match(page)
+    assert match is not None
+    at, rest = match.end(), page[match.end() :]
+    if whole or match["head"]:
+        return at
+    return None if not rest or _UNFINISHED.fullmatch(rest) else at

@@ -1,0 +1,45 @@
+"""The script in a page that loads it anew when there is something new to see. It keeps no state beside the page's mark.
+
+While a tab is hidden it asks nothing: browsers open six connections to a host, and each open question holds one. Where the page
+has a client that follows edits by itself, which keeps what the page holds, that client is left to it. A browser restores the
+place to which a page was scrolled when it is loaded anew.
+"""
+
+from __future__ import annotations
+
+SCRIPT = rb"""(() => {
+  const own = document.currentScript, ask = self.fetch;
+  const globals = /^(webpackHotUpdate|__next_f$|__NEXT_DATA__$|___browserSync___|LiveReload$|__turbopack)/;
+  const clients = 'script[src*="/@vite/client"],script[src*="livereload.js"]';
+  if (!own || !ask || self.__sandboxReload) return;
+  self.__sandboxReload = true;
+  const follows = () => document.querySelector(clients) || Object.keys(self).some((name) => globals.test(name));
+  let seen = own.dataset.seen, open = null, pause = 0;
+  const look = async () => {
+    if (document.hidden || open) return;
+    const mine = (open = new AbortController());
+    let again = true;
+    try {
+      const answer = await ask("/.sandbox/changed?seen=" + encodeURIComponent(seen), { cache: "no-store", signal: mine.signal });
+      if (answer.status === 200) {
+        const told = await answer.json();
+        pause = 0;
+        seen = told.mark;
+        if (told.new && !follows()) return location.reload();
+      } else {
+        again = answer.status >= 500 || answer.status === 429;
+        pause = Math.min(5000, pause + 1000);
+      }
+    } catch {
+      pause = Math.min(5000, pause + 1000);
+    }
+    if (open === mine) open = null;
+    if (again) setTimeout(look, pause);
+  };
+  const leave = () => { if (open) open.abort(); open = null; };
+  document.addEventListener("visibilitychange", () => (document.hidden ? leave() : look()));
+  addEventListener("pagehide", leave);
+  addEventListener("pageshow", look);
+  look();
+})();
+"""

@@ -1,0 +1,146 @@
+"""Pages in a real Chromium, at ``*.localhost`` and by https at a domain that nothing privileges: reload, addresses, ports.
+
+Needs no cluster (:mod:`tests.harness.stack`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from playwright.async_api import expect
+
+from demo.browser import chromium
+from runner_agent.settings import AppSettings, ProcessSettings
+from tests.harness.stack import browser_flags, free_port, stack
+
+PLACES = [("preview.localhost", "http"), ("apps.example.org", "https")]
+SERVER = """
+import http.server, os, time
+WORD = "before"
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        if self.path == "/slow":
+            time.sleep(60)
+        body = f"<!doctype html><title>t</title><h1>{WORD}</h1><p>{self.headers['Host']} {os.environ.get('PREVIEW_URL')}".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Security-Policy", "default-src 'none'; script-src 'nonce-abc'")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_POST(self):
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(303)
+        self.send_header("Location", f"http://{self.headers['Host']}/done?{sent.decode()}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture(params=PLACES, ids=lambda place: place[1])
+async def place(request: pytest.FixtureRequest) -> tuple[str, str]:
+    found: tuple[str, str] = request.param
+    return found
+
+
+def static(*more: ProcessSettings) -> AppSettings:
+    port = free_port()
+    return AppSettings(("python3", "-m", "http.server", str(port)), port, processes=more)
+
+
+def server(*more: ProcessSettings) -> AppSettings:
+    return AppSettings(("python3", "app.py"), free_port(), processes=more)
+
+
+async def test_an_edit_of_a_static_page_is_seen_without_a_hand(place: tuple[str, str]) -> None:
+    domain, scheme = place
+    async with stack(static(), domain=domain, scheme=scheme) as here, chromium(*browser_flags(here)) as browser:
+        await here.sync({"index.html": "<!doctype html><head></head><h1>one</h1>"})
+        await here.ready()
+        page = await browser.new_page()
+        await page.goto(here.url())
+        await expect(page.locator("h1")).to_have_text("one")
+        for word in ("two", "three"):
+            await here.sync({"index.html": f"<!doctype html><h1>{word}</h1>"})
+            await expect(page.locator("h1")).to_have_text(word)
+
+
+async def test_without_the_wish_a_page_stays_as_the_app_made_it(place: tuple[str, str]) -> None:
+    domain, scheme = place
+    async with stack(static(), domain=domain, scheme=scheme) as here, chromium(*browser_flags(here)) as browser:
+        await here.sync({"index.html": "<!doctype html><head></head><h1>one</h1>"})
+        await here.ready()
+        page = await browser.new_page()
+        await page.goto(here.url(inject=()))
+        assert await page.locator("script").count() == 0
+
+
+async def test_an_edit_of_a_server_a_broken_one_and_its_mending_are_seen(place: tuple[str, str]) -> None:
+    domain, scheme = place
+    async with stack(server(), domain=domain, scheme=scheme) as here, chromium(*browser_flags(here)) as browser:
+        await here.sync({"app.py": SERVER})
+        await here.ready()
+        page = await browser.new_page()
+        await page.goto(here.url())
+        await expect(page.locator("h1")).to_have_text("before")
+        await here.sync({"app.py": SERVER.replace("before", "after")})
+        await expect(page.locator("h1")).to_have_text("after")
+        await here.sync({"app.py": SERVER.replace("WORD =", "WORD == (")})
+        await expect(page.locator("body")).to_contain_text("SyntaxError", timeout=15_000)
+        await here.sync({"app.py": SERVER.replace("before", "mended")})
+        await expect(page.locator("h1")).to_have_text("mended", timeout=15_000)
+
+
+async def test_the_app_knows_where_it_is_seen_and_its_redirects_lead_there(place: tuple[str, str]) -> None:
+    domain, scheme = place
+    async with stack(server(), domain=domain, scheme=scheme) as here, chromium(*browser_flags(here)) as browser:
+        await here.sync({"app.py": SERVER})
+        await here.ready()
+        page = await browser.new_page()
+        await page.goto(here.url("/a?b=c"))
+        host = here.origin().partition("://")[2]
+        await expect(page.locator("p")).to_have_text(f"{host} {here.origin()}")
+        answer = await page.request.post(f"{here.origin()}/form", data="x=1", ignore_https_errors=True)
+        assert answer.url == f"{here.origin()}/done?x=1"
+
+
+async def test_requests_wait_while_we_restart_the_app() -> None:
+    async with stack(server()) as here, chromium(*browser_flags(here)) as browser:
+        await here.sync({"app.py": SERVER})
+        await here.ready()
+        page = await browser.new_page()
+        await page.goto(here.url(inject=()))
+        await here.sync({"app.py": SERVER.replace("before", "after")})
+        sent = "fetch('/', {method: 'POST', body: 'x=1'}).then(answer => [answer.status, answer.url])"
+        answer, posted = await asyncio.gather(page.request.get(here.origin()), page.evaluate(sent))
+        assert answer.status == 200
+        assert "after" in await answer.text()
+        assert posted == [200, f"{here.origin()}/done?x=1"]  # its body waited as well
+
+
+async def test_a_page_that_does_not_begin_shows_why_instead_of_nothing() -> None:
+    async with stack(server()) as here, chromium(*browser_flags(here)) as browser:
+        await here.sync({"app.py": SERVER})
+        await here.ready()
+        page = await browser.new_page()
+        await page.goto(here.url("/slow"))
+        await expect(page.locator("h1")).to_have_text("The app does not answer this request")
+
+
+async def test_a_page_calls_the_api_on_another_port(place: tuple[str, str]) -> None:
+    domain, scheme = place
+    api = ProcessSettings("api", ("python3", "app.py"), free_port())
+    async with stack(static(api), domain=domain, scheme=scheme) as here, chromium(*browser_flags(here)) as browser:
+        await here.sync({"index.html": "<!doctype html><h1>page</h1>", "app.py": SERVER})
+        await here.ready()
+        page = await browser.new_page()
+        await page.goto(here.url("/index.html?deep=1", ports=(api.port or 0,)) + "#part")
+        assert page.url == f"{here.origin()}/index.html?deep=1#part"
+        other = here.origin(api.port)
+        read = f"fetch('{other}/', {{credentials: 'include'}}).then(answer => answer.text())"
+        assert "before" in await page.evaluate(read)
+        sent = f"fetch('{other}/x', {{method: 'PUT', headers: {{'x-a': '1'}}}}).then(answer => answer.status)"
+        assert await page.evaluate(sent) == 401  # without credentials it says why, and is no opaque error

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import os
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -54,8 +53,6 @@ class PageReloads:
         self._boot = os.urandom(4).hex()
         self._ports: dict[int, _Port] = {}
         self._waiting = 0
-        self.last_sync = 0.0
-        """Unix time; 0 while this agent has seen none."""
 
     @property
     def may_miss(self) -> bool:
@@ -63,7 +60,6 @@ class PageReloads:
 
     async def on_synced(self, changed: Sequence[str], restart: RestartMode, first: bool, unsure: Sequence[str] = ()) -> Effect:
         if changed:
-            self.last_sync = time.time()
             for port, known in self._ports.items():
                 self._follow(port, known)
         return await self._supervisor.on_synced(changed, restart, first, unsure)

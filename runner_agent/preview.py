@@ -224,7 +224,6 @@ class Preview:
             reason=reason,
             message="the log shows how far it is" if reason == "Installing" else message,
             since=now.since,
-            synced=self._reloads.last_sync,
             command=" ".join(record["command"]) if installs else process.command_shown,
             lines=self._logbook.last_lines(_LINES_READ, INSTALL if installs else process.name),
             install_failures=record.get("failures", 0),

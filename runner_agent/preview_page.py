@@ -49,6 +49,7 @@ _STATES = {
     ),
 }
 _STARTING = State("The app is starting")
+_PAUSED = State("The app is not answering just now")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,6 @@ class Look:
     reason: str = ""
     message: str = ""
     since: float = 0.0
-    synced: float = 0.0
     command: str = ""
     lines: Sequence[str] = ()
     install_failures: int = 0
@@ -104,9 +104,9 @@ def _said(look: Look) -> tuple[State, str]:
         step = "Let something listen there, or open the preview of a port that kubectl sandbox status lists."
         return State(f"Nothing answers on port {look.port}", next_step=step), look.why
     if look.ready:  # it answered a moment ago
-        return State("The app is not answering just now"), look.why
+        return _PAUSED, look.why
     reason = look.reason
-    state = _STATES.get(reason, _STARTING)
+    state = _STATES.get(reason, _PAUSED if look.state == "Running" else _STARTING)
     if look.install_failures and reason in ("Installing", "InstallFailed"):
         times = "once" if look.install_failures == 1 else f"{look.install_failures} times"
         message = f"{message}; failed {times} before" if reason == "Installing" else f"{message} (failed {times})"

@@ -97,11 +97,11 @@ def test_what_does_not_mend_by_itself_is_red_and_has_a_next_step(reason: str, ti
     assert made.from_top
 
 
-def test_a_process_that_was_ready_and_lost_its_port_after_a_sync_stopped_answering() -> None:
-    made = page(web(state="Running", message="runs, but does not answer on port 3000", synced=5.0), now=9.0)
-    assert made.title == "The app stopped answering"
-    assert "stopped answering on port 3000 after the last sync" in made.message
-    assert made.failed
+def test_a_process_that_was_ready_and_lost_its_port_is_red_once_that_is_its_state() -> None:
+    now_and_then = page(web(state="Running", message="does not answer on port 3000 any more"), now=9.0)
+    assert (now_and_then.title, now_and_then.failed) == ("The app is not answering just now", False)
+    made = page(web(state="Running", reason="StoppedAnswering", message="stopped answering after the last sync"), now=9.0)
+    assert (made.title, made.failed) == ("The app stopped answering", True)
 
 
 def test_an_install_tells_how_often_it_failed_and_from_its_first_error_on() -> None:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import functools
 
+from sandbox_protocol import entry_names
+from sandbox_protocol.entry_names import shown as shown  # noqa: PLC0414 - part of this module as well
 from sandbox_protocol.errors import Cause
 from sandbox_protocol.limits import NAME_BYTES, PATH_BYTES
-
-RESERVED = frozenset({".agent"})
-"""First components that no sync may use: on the volume this name holds the agent's own state beside the tree, and a second
-one inside it would make the two easy to confuse for whoever looks at a volume or a backup."""
 
 
 class RefusedError(Exception):
@@ -22,12 +20,6 @@ class RefusedError(Exception):
     def __init__(self, path: str, reason: str, message: str) -> None:
         self.cause = Cause(shown(path), reason, message)
         super().__init__(f"{self.cause.field}: {message}")
-
-
-def shown(path: str) -> str:
-    """A name as it may stand in an answer or a log: control characters escaped, at most 200 characters."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in path[:201])
-    return text if len(text) <= 200 else text[:199] + "…"
 
 
 def parse(raw: str) -> str:
@@ -60,37 +52,13 @@ def parse(raw: str) -> str:
             raise RefusedError(raw, "InvalidPath", "the path holds an empty or '.' component")
         if len(part) > NAME_BYTES // 4 and (size := len(part.encode())) > NAME_BYTES:
             raise RefusedError(raw, "PathTooLong", f"a component has {size} bytes; {NAME_BYTES} are allowed")
-    if parts[0] in RESERVED:
-        raise RefusedError(raw, "ReservedName", f"{parts[0]!r} is reserved at the root of the workspace")
     return path
 
 
 def check_link(path: str, target: str) -> None:
-    """RefusedError unless the symbolic link ``path`` can only ever lead to something below the workspace.
-
-    ``..`` is accepted at the start of the target alone. The link's own directory is real (every write is by directory
-    handle), so those climb real parents and their count decides; what follows only descends, through links that were held
-    to the same rule. With ``..`` in the middle (``link/..``) the real parent of what ``link`` points to would count, and
-    that cannot be known from text.
-    """
-    if not target or "\0" in target:
-        raise RefusedError(path, "InvalidLink", "the link's target is empty or holds a NUL character")
-    if target.startswith("/"):
-        raise RefusedError(path, "InvalidLink", f"the link's target {shown(target)!r} is absolute; make it relative")
-    try:
-        size = len(target.encode())
-    except UnicodeEncodeError:
-        raise RefusedError(path, "InvalidLink", "the link's target is not UTF-8") from None
-    if size > PATH_BYTES:
-        raise RefusedError(path, "InvalidLink", f"the link's target has {size} bytes; {PATH_BYTES} are allowed")
-    parts = [part for part in target.split("/") if part not in ("", ".")]
-    climbs = 0
-    while climbs < len(parts) and parts[climbs] == "..":
-        climbs += 1
-    if climbs > path.count("/"):
-        raise RefusedError(path, "InvalidLink", f"the link's target {shown(target)!r} leaves the workspace")
-    if ".." in parts[climbs:]:
-        raise RefusedError(path, "InvalidLink", "'..' may stand only at the start of a link's target")
+    """RefusedError unless the symbolic link ``path`` can only ever lead to something below the workspace."""
+    if fault := entry_names.link_fault(path, target):
+        raise RefusedError(path, "InvalidLink", fault)
 
 
 def ancestors(path: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiohttp import web
 
+from runner_agent import drift as drifted
 from runner_agent import memory, paths, sync_download
 from runner_agent.conditional import none_match
 from runner_agent.journal import FULL
@@ -207,9 +208,9 @@ class SyncService:
         options = receiver.finish()
         watching = self._watching
         if watching is None:
-            return options, self._workspace.commit(receiver.stage, options.mode, revision, told)
+            return options, self._workspace.commit(receiver.stage, options.mode, revision, told, options.drift)
         watching.before_sync()
-        outcome = self._workspace.commit(receiver.stage, options.mode, revision, told)
+        outcome = self._workspace.commit(receiver.stage, options.mode, revision, told, options.drift)
         watching.after_sync(outcome.changed)
         return options, outcome
 
@@ -302,13 +303,15 @@ class SyncService:
         return await self._listing(request)
 
     async def _listing(self, request: web.Request) -> web.Response:
-        manifest = self._workspace.manifest()
-        headers = _etag(manifest.revision)
-        if none_match(request.headers.get("If-None-Match"), manifest.revision):
+        manifest, suspects = await self._run(self._workspace.suspects)
+        drift = await asyncio.to_thread(self._workspace.judge, suspects)
+        tag = manifest.revision and manifest.revision + drifted.tag(drift)
+        headers = _etag(tag)
+        if none_match(request.headers.get("If-None-Match"), tag):
             return web.Response(status=304, headers=headers)
 
         def body() -> dict[str, Any]:
-            entries = [entry.to_json() for entry in manifest]
+            entries = [entry.to_json() for entry in drifted.told(manifest, drift)]
             return {"kind": MANIFEST_KIND, "apiVersion": API_VERSION, "revision": manifest.revision, "entries": entries}
 
         return web.json_response(await asyncio.to_thread(body), headers=headers)

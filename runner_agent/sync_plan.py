@@ -4,8 +4,10 @@ Rules, in the order they count:
 
 * Deletions come first, so that one sync can turn a directory into a file. An explicit deletion takes whatever is there, with
   all below it; a mirror takes only what sync itself wrote, and the directories that become empty by it.
-* An entry that is on the disk exactly as sent is left alone. One that the app changed is overwritten.
-* A directory in the place of a file to be written, or the reverse, is refused unless the same sync takes it away.
+* An entry that is on the disk exactly as sent is left alone. One that is gone is written. One that the app changed is told as
+  drifted and kept, if ``drift`` is ``keep`` and what was sent is what the last sync sent already; else it is overwritten.
+* A directory in the place of a file to be written, or the reverse, is refused unless the same sync takes it away. A mirror that
+  empties a directory of what sync wrote, and has a file for its place, takes what the app added there as well.
 * Ignored entries (:mod:`sandbox_protocol.ignore`) are neither written nor deleted, in either mode.
 """
 
@@ -22,7 +24,7 @@ from runner_agent.sync_stage import Sent
 from runner_agent.workspace_tree import OnDisk
 from sandbox_protocol.errors import Cause
 from sandbox_protocol.ignore import Ignore
-from sandbox_protocol.wire import ManifestEntry, SyncMode
+from sandbox_protocol.wire import DriftMode, ManifestEntry, SyncMode
 
 IMPLIED_MODE = 0o755
 """Of a directory that no entry names but a path needs."""
@@ -59,6 +61,7 @@ class Plan:
     """Paths written or deleted, for whoever decides about a restart."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
     refused: list[Cause] = field(default_factory=list)
+    drifted: list[str] = field(default_factory=list)
 
     @property
     def empty(self) -> bool:
@@ -73,10 +76,11 @@ class Wish:
     entries: Mapping[str, Sent]
     deletes: tuple[str, ...] = ()
     mode: SyncMode = "merge"
+    drift: DriftMode = "overwrite"
 
 
 def plan(wish: Wish, manifest: Manifest, ignore: Ignore, disk: Disk) -> Plan:
-    planner = _Planner(manifest, disk)
+    planner = _Planner(manifest, disk, wish.drift)
     wanted = planner.taking_part(wish.entries, ignore)
     planner.delete(planner.not_ignored(wish.deletes, ignore))
     if wish.mode == "mirror":
@@ -85,13 +89,17 @@ def plan(wish: Wish, manifest: Manifest, ignore: Ignore, disk: Disk) -> Plan:
         try:
             planner.want(wanted[path])
         except RefusedError as error:
-            planner.plan.refused.append(error.cause)
+            if planner.keeps(wanted[path].entry):
+                planner.plan.drifted.append(path)
+            else:
+                planner.plan.refused.append(error.cause)
     return planner.plan
 
 
 class _Planner:
-    def __init__(self, manifest: Manifest, disk: Disk) -> None:
+    def __init__(self, manifest: Manifest, disk: Disk, drift: DriftMode) -> None:
         self.plan = Plan()
+        self._drift = drift
         self._manifest = manifest
         self._disk = disk
         self._gone: set[str] = set()
@@ -103,7 +111,7 @@ class _Planner:
         """Known to be there, or to be made."""
 
     def taking_part(self, entries: Mapping[str, Sent], ignore: Ignore) -> dict[str, Sent]:
-        if not ignore.patterns:
+        if not ignore.patterns.lines:
             return dict(entries)
         kept: dict[str, Sent] = {}
         for path, sent in entries.items():
@@ -204,10 +212,15 @@ class _Planner:
         if entry.type == "directory":
             self._want_directory(entry, there or None)
             return
-        if there and there.kind == "directory" and entry.path not in self._prunable:
-            raise RefusedError(entry.path, "IsADirectory", "is a directory in the workspace; delete it in the same sync")
+        if there and there.kind == "directory":
+            if entry.path not in self._prunable:
+                raise RefusedError(entry.path, "IsADirectory", "is a directory in the workspace; delete it in the same sync")
+            self._take_emptied(entry.path)
         if there and there.kind == entry.type and self._disk.holds(entry, there):
             self._unchanged(entry)
+            return
+        if there and self.keeps(entry):
+            self.plan.drifted.append(entry.path)
             return
         self.plan.put.append(sent)
         if there and there.kind == entry.type == "file":
@@ -215,6 +228,15 @@ class _Planner:
         self._written(entry.path)
         if entry.type == "file":
             self.plan.bytes += entry.size
+
+    def keeps(self, entry: ManifestEntry) -> bool:
+        """Whether something else in the place of ``entry`` stays: the caller has nothing new to say about it."""
+        return self._drift == "keep" and self._manifest.same(entry)
+
+    def _take_emptied(self, path: str) -> None:
+        """What the app added keeps a directory from being pruned; it is set aside as a whole instead."""
+        self.plan.prune = [(other, mode) for other, mode in self.plan.prune if other != path and not other.startswith(f"{path}/")]
+        self.plan.remove.append(path)
 
     def _want_directory(self, entry: ManifestEntry, there: OnDisk | None) -> None:
         if there and there.kind != "directory":

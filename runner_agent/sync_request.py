@@ -15,7 +15,7 @@ from runner_agent.sync_stage import Stage, over
 from runner_agent.tar_reader import TarReader
 from sandbox_protocol.errors import Cause, StatusError
 from sandbox_protocol.limits import SyncLimits
-from sandbox_protocol.wire import JSON, TAR, RestartMode, SyncMode
+from sandbox_protocol.wire import JSON, TAR, DriftMode, RestartMode, SyncMode
 
 _PIECE = 256 * 1024
 """Bytes that come out of a decompressor at once."""
@@ -29,15 +29,21 @@ _ZSTD_WINDOW_LOG = 23
 class Options:
     mode: SyncMode = "merge"
     restart: RestartMode = "auto"
+    drift: DriftMode = "keep"
 
 
-def options(mode: Any, restart: Any) -> Options:
+_DEFAULTS = {"mode": "merge", "restart": "auto", "drift": "keep"}
+
+
+def options(mode: Any, restart: Any, drift: Any) -> Options:
     """StatusError 400 names the field and its values."""
     if mode not in ("merge", "mirror"):
         raise bad("mode", f"must be merge or mirror, not {paths.shown(str(mode))}")
     if restart not in ("auto", "always", "never"):
         raise bad("restart", f"must be auto, always or never, not {paths.shown(str(restart))}")
-    return Options(mode, restart)
+    if drift not in ("keep", "overwrite"):
+        raise bad("drift", f"must be keep or overwrite, not {paths.shown(str(drift))}")
+    return Options(mode, restart, drift)
 
 
 def bad(field: str, message: str) -> StatusError:
@@ -45,13 +51,15 @@ def bad(field: str, message: str) -> StatusError:
 
 
 def precondition(header: str | None) -> str | None:
-    """The revision that ``If-Match`` names; StatusError 400 for what is no single strong entity tag."""
+    """The revision that ``If-Match`` names; StatusError 400 for what is no single strong entity tag.
+
+    A tag of the manifest may say after a semicolon what had drifted (:func:`runner_agent.drift.tag`); the revision counts."""
     if header is None:
         return None
     value = header.strip()
     if len(value) < 3 or not (value.startswith('"') and value.endswith('"')) or '"' in value[1:-1]:
         raise StatusError(400, 'If-Match must be one revision in quotes: If-Match: "7-0123456789abcdef"')
-    return value[1:-1]
+    return value[1:-1].partition(";")[0]
 
 
 class Receiver:
@@ -64,8 +72,8 @@ class Receiver:
         limits = stage.limits
         self.stage = stage
         self._allowed = allowed or limits.body_bytes
-        if unknown := sorted(query.keys() - {"mode", "restart", "delete"}):
-            raise bad(unknown[0], "is not a query parameter of a sync; mode, restart and delete are")
+        if unknown := sorted(query.keys() - {"mode", "restart", "drift", "delete"}):
+            raise bad(unknown[0], "is not a query parameter of a sync; mode, restart, drift and delete are")
         self._body: _Body
         if media_type == TAR:
             self._body = _TarBody(stage, query)
@@ -97,10 +105,11 @@ class _Body(Protocol):
 
 class _TarBody:
     def __init__(self, stage: Stage, query: Mapping[str, Sequence[str]]) -> None:
-        for name in ("mode", "restart"):
+        for name in ("mode", "restart", "drift"):
             if len(query.get(name, ())) > 1:
                 raise bad(name, "may be given once")
-        self._options = options(query.get("mode", ("merge",))[0], query.get("restart", ("auto",))[0])
+        chosen = (query.get(name, (default,))[0] for name, default in _DEFAULTS.items())
+        self._options = options(*chosen)
         for path in query.get("delete", ()):
             stage.delete(path)
         self._reader = TarReader(stage)
@@ -147,10 +156,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def stage_json(body: Any, stage: Stage) -> Options:
-    """``{"files":[{"path","content"|"contentBase64","mode"?}],"delete":[paths],"mode","restart"}``; a wrong field is named."""
-    _only(body, "the body", {"files", "delete", "mode", "restart", "kind", "apiVersion"})
+    """``{"files":[{"path","content"|"contentBase64","mode"?}],"delete":[paths],"mode","restart","drift"}``; 400 names a field."""
+    _only(body, "the body", {"files", "delete", *_DEFAULTS, "kind", "apiVersion"})
     files, deletes = _list(body, "files"), _list(body, "delete")
-    chosen = options(body.get("mode", "merge"), body.get("restart", "auto"))
+    chosen = options(*(body.get(name, default) for name, default in _DEFAULTS.items()))
     for index, path in enumerate(deletes):
         if not isinstance(path, str):
             raise bad(f"delete[{index}]", "must be a string")

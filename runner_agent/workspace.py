@@ -18,7 +18,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from runner_agent import drift as drifting
 from runner_agent import journal, paths
+from runner_agent.drift import Drift, Suspects
 from runner_agent.in_place import Kept, keep
 from runner_agent.journal import FULL, Commit, Journal, Put
 from runner_agent.manifest import Manifest
@@ -33,7 +35,7 @@ from sandbox_protocol import ignore as sync_ignore
 from sandbox_protocol.errors import StatusError
 from sandbox_protocol.ignore import Ignore
 from sandbox_protocol.limits import SyncLimits
-from sandbox_protocol.wire import SyncMode, SyncResult
+from sandbox_protocol.wire import DriftMode, SyncMode, SyncResult
 
 FAILED = frozenset({errno.EROFS, errno.EIO})
 
@@ -213,7 +215,14 @@ class Workspace:
                 f"the workspace is not at revision {paths.shown(revision)}: {current}. Read the manifest and sync again.",
             )
 
-    def commit(self, stage: Stage, mode: SyncMode, revision: str | None = None, told: Told = Told()) -> Outcome:
+    def commit(
+        self,
+        stage: Stage,
+        mode: SyncMode,
+        revision: str | None = None,
+        told: Told = Told(),
+        drift: DriftMode = "overwrite",
+    ) -> Outcome:
         """Makes what was staged the next revision; durable when this returns.
 
         StatusError: 409 the app was in the way, 412 stale ``revision``, 413 the tree grows too large, 422 entries refused,
@@ -227,15 +236,21 @@ class Workspace:
         self._collect_garbage()
         with Tree(self._root) as tree:
             ignore = self._ignore(stage, tree)
-            wish = Wish(stage.entries, tuple(stage.deletes), mode)
-            todo = plan(wish, self._manifest, ignore, Disk(tree, self._manifest, self._fingerprints, self._written))
+            wish = Wish(stage.entries, tuple(stage.deletes), mode, drift)
+            todo = plan(wish, self._manifest, ignore, self._disk(tree))
             for path, reason in todo.skipped:
                 stage.skip(path, reason)
             if todo.refused:
                 raise refusal(todo.refused, len(todo.refused))
             first = self._manifest.number == 0
             result = SyncResult(
-                self.revision or "", todo.written, todo.deleted, todo.unchanged, todo.bytes, skipped=stage.skipped
+                self.revision or "",
+                todo.written,
+                todo.deleted,
+                todo.unchanged,
+                todo.bytes,
+                skipped=stage.skipped,
+                drifted=tuple(todo.drifted),
             )
             if told.expect is not None:
                 told.expect(tree, todo.changed)
@@ -393,6 +408,19 @@ class Workspace:
 
     def manifest(self) -> Manifest:
         return self._manifest
+
+    def suspects(self) -> tuple[Manifest, Suspects]:
+        """The manifest, and which of its entries are not in the tree as they were written, or may be not."""
+        with Tree(self._root) as tree:
+            return self._manifest, drifting.suspects(self._manifest, self._disk(tree))
+
+    def judge(self, suspects: Suspects) -> dict[str, Drift]:
+        """Reads those that may be as written. For any thread: what was remembered of a file is true of it at any time."""
+        with Tree(self._root) as tree:
+            return drifting.judge(suspects, self._disk(tree))
+
+    def _disk(self, tree: Tree) -> Disk:
+        return Disk(tree, self._manifest, self._fingerprints, self._written)
 
     def open_tree(self) -> Tree:
         """A view of its own for reading, for any thread."""

@@ -42,6 +42,14 @@ class Disk:
     def look(self, path: str) -> OnDisk | None:
         return self._tree.look(path)
 
+    def untouched(self, entry: ManifestEntry, there: OnDisk) -> bool:
+        """Whether the metadata of the file ``there`` alone says that it is as ``entry``; the executable bit is not looked at."""
+        if entry.type != "file" or there.size != entry.size:
+            return False
+        if self._written.get(entry.path) == there.fingerprint[2]:
+            return True
+        return self._fingerprints.get(entry.path) == _digest(there.fingerprint, entry.sha256)
+
     def holds(self, entry: ManifestEntry, there: OnDisk) -> bool:
         if entry.type != "file":
             return is_held(self._tree, entry, there)

@@ -23,27 +23,33 @@ _END = bytes(2 * tarfile.BLOCKSIZE)
 
 
 def held(entries: Iterable[ManifestEntry], source: Source) -> Mapping[str, bytes]:
-    """All that is needed of ``source``, in memory: from here on nothing can be missing. Raises LocalFileError."""
+    """What there is of ``source``, in memory: from here on nothing can be missing. Raises LocalFileError.
+
+    What vanished since it was listed, as editors' files do, is not in it."""
     if not isinstance(source, Path):
         return source
-    try:
-        return {
-            entry.path: os.fsencode((source / entry.path).readlink())
-            if entry.type == "symlink"
-            else (source / entry.path).read_bytes()
-            for entry in entries
-        }
-    except OSError as error:
-        raise LocalFileError(f"cannot read {error.filename}: {error.strerror}") from error
+    found: dict[str, bytes] = {}
+    for entry in entries:
+        file = source / entry.path
+        try:
+            found[entry.path] = os.fsencode(file.readlink()) if entry.type == "symlink" else file.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise LocalFileError(f"cannot read {error.filename}: {error.strerror}") from error
+    return found
 
 
 def blocks(entries: Iterable[ManifestEntry], source: Source) -> Iterator[bytes]:
-    """The archive, in pieces. Raises LocalFileError for what cannot be read."""
+    """The archive, in pieces, without what vanished since it was listed. Raises LocalFileError for what cannot be read."""
     for entry in entries:
         info = tarfile.TarInfo(entry.path)
         info.mode = entry.mode
         if entry.type == "symlink":
-            target = (source / entry.path).readlink() if isinstance(source, Path) else os.fsdecode(source[entry.path])
+            try:
+                target = (source / entry.path).readlink() if isinstance(source, Path) else os.fsdecode(source[entry.path])
+            except OSError:
+                continue
             info.type, info.linkname = tarfile.SYMTYPE, str(target)
             yield _header(info)
         elif isinstance(source, Path):
@@ -67,6 +73,8 @@ def _file(info: tarfile.TarInfo, file: str) -> Iterator[bytes]:
                     raise LocalFileError(f"{file} became shorter while it was read; sync again")
                 yield piece
                 left -= len(piece)
+    except (FileNotFoundError, NotADirectoryError):
+        return  # raised by the opening alone
     except OSError as error:
         raise LocalFileError(f"cannot read {file}: {error.strerror}") from error
     yield _padding(info.size)

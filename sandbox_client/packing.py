@@ -15,7 +15,7 @@ import json
 import tempfile
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import IO, Protocol, cast
 
@@ -23,7 +23,7 @@ from sandbox_client import archive
 from sandbox_client.api import Query
 from sandbox_client.archive import Source
 from sandbox_client.changes import Changes, fits_url
-from sandbox_protocol.wire import JSON, TAR, RestartMode, SyncMode
+from sandbox_protocol.wire import JSON, TAR, DriftMode, RestartMode, SyncMode
 
 JSON_BYTES = 256 * 1024
 """Up to here JSON costs less than a tar: no temporary file, no compressor to load, and people can read it on the way."""
@@ -71,6 +71,7 @@ class Form:
 
     mode: SyncMode = "merge"
     restart: RestartMode = "auto"
+    drift: DriftMode = "keep"
 
 
 def pack(changes: Changes, source: Source, form: Form) -> Body:
@@ -83,8 +84,11 @@ def pack(changes: Changes, source: Source, form: Form) -> Body:
 
 def by_json(changes: Changes, source: Source, form: Form) -> Body:
     contents = archive.held(changes.write, source)
-    files = [{"path": item.path, "mode": f"{item.mode:04o}", **_text(contents[item.path])} for item in changes.write]
-    document = {"files": files, "delete": list(changes.delete), "mode": form.mode, "restart": form.restart}
+    present = [item for item in changes.write if item.path in contents]
+    files = [{"path": item.path, "mode": f"{item.mode:04o}", **_text(contents[item.path])} for item in present]
+    document: dict[str, object] = {"files": files, "delete": list(changes.delete), "mode": form.mode, "restart": form.restart}
+    if form.drift != "keep":
+        document["drift"] = form.drift
     data = json.dumps(document).encode()
     return Body({"Content-Type": JSON}, (), lambda: data)
 
@@ -92,6 +96,7 @@ def by_json(changes: Changes, source: Source, form: Form) -> Body:
 def by_stream(changes: Changes, source: Source, form: Form) -> Body:
     """All files are read before anything is sent: then nothing can be missing in the middle."""
     contents = archive.held(changes.write, source)
+    changes = replace(changes, write=tuple(item for item in changes.write if item.path in contents))
     size = sum(map(len, contents.values()))
     encoding, compressor = _compressing()
 
@@ -140,7 +145,8 @@ def _headers(encoding: str, size: int | None = None) -> dict[str, str]:
 
 
 def _query(changes: Changes, form: Form) -> Query:
-    return [("mode", form.mode), ("restart", form.restart), *(("delete", path) for path in changes.delete)]
+    drift = [] if form.drift == "keep" else [("drift", form.drift)]
+    return [("mode", form.mode), ("restart", form.restart), *drift, *(("delete", path) for path in changes.delete)]
 
 
 def _compressed(blocks: Iterable[bytes], compressor: _Compressor) -> Iterator[bytes]:

@@ -21,8 +21,9 @@ from sandbox_client.batches import Batched
 from sandbox_client.errors import ApiError, Forbidden, NeverReady, NotFound, Unavailable, Unreachable, WaitTimeout
 from sandbox_client.execution import ExecResult
 from sandbox_client.records import FileChange, FileContent, LogRecord, Manifest, Preview, ProcessState, ProxyAnswer, RunnerStatus
+from sandbox_client.syncing import FolderSync
 from sandbox_protocol import names
-from sandbox_protocol.wire import TAR, RestartMode, Stream, SyncMode, SyncResult
+from sandbox_protocol.wire import TAR, DriftMode, RestartMode, Stream, SyncMode, SyncResult
 
 READY_SECONDS = 180.0
 """Pulling an image for the first time is what takes longest."""
@@ -150,19 +151,43 @@ class Sandbox:
         mode: SyncMode = "merge",
         restart: RestartMode = "auto",
         if_match: str | None = None,
+        drift: DriftMode | None = None,
+        include_env: bool = False,
     ) -> SyncResult:
         """Writes ``files`` (path → content), or makes the workspace match a local ``directory``.
 
-        Of a directory only what changed travels; ``.git``, ``node_modules`` and what its ``.sandboxignore`` names stay out.
+        Of a directory only what changed travels, without what git ignores and what :mod:`sandbox_client.leaving_out` names.
         ``mode="mirror"`` also deletes files of earlier syncs that are not there any more. ``if_match`` is the revision that the
-        caller built on. Raises Stale when it is another one now, Invalid (the causes name paths), TooLarge, LocalFileError.
+        caller built on. What the pod changed and the caller did not is kept and told as ``drifted`` (``drift="keep"``, the default
+        of a directory) or written again (``"overwrite"``, the default of files). ``include_env`` takes ``.env`` and the like.
+        Raises Stale when it is another revision now, Invalid (the causes name paths), TooLarge, LocalFileError.
         """
         if (files is None) == (directory is None):
             raise ValueError("give either files or a directory")
-        options = syncing.Options(mode, restart, tuple(delete), if_match)
         if directory is not None:
-            return await syncing.directory(self._api, f"{self._verbs}/sync", Path(directory), options)
+            options = syncing.Options(mode, restart, tuple(delete), if_match, drift or "keep")
+            done = await self._sync_folder(Path(directory), options, include_env=include_env)
+            assert done.result is not None
+            return done.result
+        options = syncing.Options(mode, restart, tuple(delete), if_match, drift or "overwrite")
         return await syncing.files(self._api, f"{self._verbs}/sync", files or {}, options)
+
+    async def sync_folder(  # noqa: PLR0913 - as sync
+        self,
+        directory: str | Path,
+        *,
+        mode: SyncMode = "merge",
+        restart: RestartMode = "auto",
+        drift: DriftMode = "keep",
+        include_env: bool = False,
+        dry_run: bool = False,
+    ) -> FolderSync:
+        """As ``sync(directory=…)``, and tells what travelled and what stayed out; ``dry_run`` only tells what would."""
+        options = syncing.Options(mode, restart, drift=drift)
+        return await self._sync_folder(Path(directory), options, include_env=include_env, dry_run=dry_run)
+
+    async def _sync_folder(self, root: Path, options: syncing.Options, **how: bool) -> FolderSync:
+        return await syncing.directory(self._api, f"{self._verbs}/sync", root, options, **how)
 
     async def manifest(self) -> Manifest:
         """What syncs have written, with the revision that ``if_match`` wants."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from sandbox_client import changes, packing, tree, uploading
 from sandbox_client.api import Api, Request
 from sandbox_client.archive import Source
 from sandbox_client.errors import Stale
+from sandbox_client.leaving_out import LeftOut
 from sandbox_client.records import Manifest
-from sandbox_protocol.wire import ManifestEntry, RestartMode, SyncMode, SyncResult
+from sandbox_protocol.wire import DriftMode, ManifestEntry, RestartMode, Skipped, SyncMode, SyncResult
 
+TOLD = frozenset({"secret", "link", "unreadable", "special", "name"})
+"""Kinds of left out entries that a result names one by one: nobody asked for those to stay out."""
 ATTEMPTS = 3
 """How often a folder is compared anew when another sync came in between."""
 
@@ -24,6 +28,18 @@ class Options:
     restart: RestartMode = "auto"
     delete: tuple[str, ...] = ()
     if_match: str | None = None
+    drift: DriftMode = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSync:
+    """What a folder's sync did, or would do: ``result`` is None of one that was only tried.
+
+    ``drifted`` were changed in the pod and stay so; ``overwritten`` were changed there and are now as they are here."""
+
+    changes: changes.Changes
+    left_out: tuple[LeftOut, ...]
+    result: SyncResult | None = None
 
 
 async def manifest(api: Api, url_path: str) -> Manifest:
@@ -38,20 +54,30 @@ async def files(api: Api, url_path: str, contents: Mapping[str, str | bytes], op
     return await _send(api, url_path, changes.Changes(entries, options.delete, 0), data, options)
 
 
-async def directory(api: Api, url_path: str, root: Path, options: Options) -> SyncResult:
+async def directory(
+    api: Api, url_path: str, root: Path, options: Options, *, include_env: bool = False, dry_run: bool = False
+) -> FolderSync:
     """Compares by hash and sends the difference; deletions are named one by one, so the agent never deletes on its own."""
-    local = await asyncio.to_thread(tree.scan, root)
+    local = await asyncio.to_thread(partial(tree.scan, root, include_env=include_env))
+    left_out = tuple(local.left_out)
+    told = tuple(Skipped(item.path, item.reason) for item in left_out if item.kind in TOLD)
     for attempt in range(1, ATTEMPTS + 1):
         remote = await manifest(api, url_path)
-        difference = changes.compare(local, remote.entries, options.mode)
+        difference = changes.compare(local, remote.entries, options.mode, options.drift)
         if options.delete:
             difference = replace(difference, delete=tuple(sorted({*difference.delete, *options.delete})))
+        if dry_run:
+            return FolderSync(difference, left_out)
         revision = options.if_match or remote.revision
+        sent = replace(options, mode="merge", delete=(), if_match=revision, drift="overwrite")  # compared already
         try:
-            return await _send_all(api, url_path, difference, root, replace(options, mode="merge", delete=(), if_match=revision))
+            result = await _send_all(api, url_path, difference, root, sent)
         except Stale:
             if options.if_match is not None or attempt == ATTEMPTS:
                 raise
+        else:
+            result = replace(result, skipped=(*told, *result.skipped), drifted=difference.drifted)
+            return FolderSync(difference, left_out, result)
     raise AssertionError("unreachable")
 
 
@@ -68,7 +94,7 @@ async def _send_all(api: Api, url_path: str, difference: changes.Changes, root: 
 
 
 async def _send(api: Api, url_path: str, wanted: changes.Changes, source: Source, options: Options) -> SyncResult:
-    body = await asyncio.to_thread(packing.pack, wanted, source, packing.Form(options.mode, options.restart))
+    body = await asyncio.to_thread(packing.pack, wanted, source, packing.Form(options.mode, options.restart, options.drift))
     try:
         headers = dict(body.headers)
         if options.if_match is not None:

@@ -1,74 +1,104 @@
-"""A local folder as a manifest: what a sync would carry, hashed, without what the ignore rules leave out.
+"""A local folder as a manifest: what a sync would carry, hashed, and what stays out with the reason.
 
-Only regular files and symbolic links travel. Links are described, never followed; a directory exists by what is in it.
+Only regular files and symbolic links travel. Links are described, never followed; a directory exists by what is in it. What cannot be
+read, or vanishes meanwhile as editors' files do, stays out like what is ignored: one file must not hold up all others.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox_client.errors import LocalFileError
-from sandbox_protocol.ignore import FILE, MAX_BYTES, Ignore, parse
+from sandbox_client.leaving_out import LeftOut, Rules
+from sandbox_protocol import entry_names
 from sandbox_protocol.wire import ManifestEntry
 
 EXECUTABLE, PLAIN = 0o755, 0o644
 """As in git: who may read a file on the developer's machine says nothing about the pod, whether it is a program does."""
-
 
 _PIECE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Entries by path, in sorted order, and the rules that left others out."""
+    """Entries by path, in sorted order, the rules that left others out, and which those are."""
 
     root: Path
     entries: dict[str, ManifestEntry]
-    ignore: Ignore
+    rules: Rules
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
-def scan(root: Path) -> Tree:
-    """Walks and hashes ``root``. Blocking. Raises LocalFileError."""
+def scan(root: Path, *, include_env: bool = False) -> Tree:
+    """Walks and hashes ``root``. Blocking. Raises LocalFileError for what is no folder, or more than a project's."""
     if not root.is_dir():
         raise LocalFileError(f"{root} is not a folder")
-    ignore = _rules(root)
-    found = sorted(_walk(str(root), "", ignore), key=lambda item: item.path)
-    return Tree(root, {entry.path: entry for entry in found}, ignore)
+    _refuse_home(root)
+    found = Tree(root, {}, Rules.of(root, include_env=include_env))
+    _walk(str(root), "", found)
+    ordered = dict(sorted(found.entries.items()))
+    return Tree(root, ordered, found.rules, found.left_out)
 
 
-def _rules(root: Path) -> Ignore:
+def _refuse_home(root: Path) -> None:
+    folder = root.resolve()
     try:
-        with (root / FILE).open("rb") as file:
-            return parse(file.read(MAX_BYTES + 1))
-    except FileNotFoundError:
-        return Ignore()
-    except OSError as error:
-        raise LocalFileError(f"cannot read {root / FILE}: {error.strerror}") from error
+        home = Path.home().resolve()
+    except (OSError, RuntimeError):
+        home = folder / "no home"
+    if folder in (home, *home.parents) or folder == Path(folder.anchor):
+        what = "your home folder" if folder == home else "a folder that holds your home folder" if folder in home.parents else "/"
+        raise LocalFileError(f"{root} is {what}; name the project's own folder, as all that it holds would be sent")
 
 
-def _walk(folder: str, prefix: str, ignore: Ignore) -> Iterator[ManifestEntry]:
+def _walk(folder: str, prefix: str, found: Tree) -> None:
     try:
         with os.scandir(folder) as listing:
             items = list(listing)
-        for item in items:
-            path = f"{prefix}{item.name}"
-            directory = item.is_dir(follow_symlinks=False)
-            if ignore.ignores(path, directory=directory):
-                continue
-            if directory:
-                yield from _walk(item.path, f"{path}/", ignore)
-            elif item.is_symlink():
-                target = os.fsencode(Path(item.path).readlink())
-                yield ManifestEntry(path, "symlink", len(target), 0o777, hashlib.sha256(target).hexdigest())
-            elif item.is_file(follow_symlinks=False):
-                yield _file(path, item.path)
-            # sockets, FIFOs and devices are run-time things of this machine: nothing to send
     except OSError as error:
-        raise LocalFileError(f"cannot read {error.filename or folder}: {error.strerror}") from error
+        if not prefix:
+            raise LocalFileError(f"cannot read {folder}: {error.strerror}") from error
+        _cannot_read(prefix.rstrip("/"), error, found)
+        return
+    for item in items:
+        path = f"{prefix}{item.name}"
+        try:
+            directory = item.is_dir(follow_symlinks=False)
+            why = found.rules.reason(path, directory=directory)
+            if why is not None:
+                if why.path == path:
+                    found.left_out.append(why)
+                if not (directory and found.rules.enters(path, why)):
+                    continue
+            if directory:
+                _walk(item.path, f"{path}/", found)
+            elif fault := entry_names.path_fault(path):
+                found.left_out.append(LeftOut(path, "name", fault))
+            elif item.is_symlink():
+                _link(path, item.path, found)
+            elif item.is_file(follow_symlinks=False):
+                found.entries[path] = _file(path, item.path)
+            else:
+                found.left_out.append(LeftOut(path, "special", "a socket, pipe or device does not travel"))
+        except OSError as error:
+            _cannot_read(path, error, found)
+
+
+def _cannot_read(path: str, error: OSError, found: Tree) -> None:
+    why = "vanished meanwhile" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+    found.left_out.append(LeftOut(path, "unreadable", why))
+
+
+def _link(path: str, file: str, found: Tree) -> None:
+    target = os.readlink(file)
+    if fault := entry_names.link_fault(path, target):
+        found.left_out.append(LeftOut(path, "link", fault))
+        return
+    raw = os.fsencode(target)
+    found.entries[path] = ManifestEntry(path, "symlink", len(raw), 0o777, hashlib.sha256(raw).hexdigest())
 
 
 def _file(path: str, file: str) -> ManifestEntry:

@@ -1,41 +1,86 @@
 """Which entries stay out of a sync without failing it: node_modules, .git, and what the tree's ``.sandboxignore`` names.
 
-Client and agent ask the same rules, so that neither sends what the other will not keep. The patterns are gitignore's: ``#``
-comments, ``!`` takes back, a trailing ``/`` means directories, a ``/`` elsewhere anchors at the root, ``**`` spans components,
-the last match wins, and below an ignored directory nothing can be taken back.
+Client and agent ask the same rules. Of a folder that it sends, the client asks more (:mod:`sandbox_client.leaving_out`).
+The patterns are gitignore's, judged as git judges them: ``#`` comments, ``!`` takes back, a trailing ``/`` means directories,
+a ``/`` elsewhere anchors at the file's own folder, the last match wins, and below an ignored directory nothing can be taken back.
 """
 
 from __future__ import annotations
 
-import fnmatch
+import functools
+import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from sandbox_protocol import wildmatch
+
 FILE = ".sandboxignore"
-ALWAYS = frozenset({"node_modules", ".git"})
+NEVER = frozenset({"node_modules", ".git"})
 """At any depth: dependencies are installed in the pod (other machine, other binaries), and history is not the app's input."""
 
 MAX_BYTES, MAX_PATTERNS = 64 * 1024, 500
 """Of .sandboxignore. Every entry is held against every pattern, and the file is written by whoever syncs or by the app."""
 
-_Component = Callable[[str], object] | None
+_BOM = b"\xef\xbb\xbf"
+_Match = re.Pattern[bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class _Pattern:
+class Pattern:
+    """One line of such a file."""
+
     text: str
     negated: bool
     directories_only: bool
-    components: tuple[_Component, ...]
-    """A matcher a component; None is ``**``."""
+    by_name: bool
+    """It has no slash, so it is held against the last component alone."""
+    expression: bytes
+    """For ``re.fullmatch``, flags DOTALL, over the bytes of a path or name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """Those of one file, in its order."""
+
+    lines: tuple[Pattern, ...] = ()
+    fold_case: bool = False
+    _any: dict[bool, _Match | None] = field(default_factory=dict, compare=False)
+    """For the patterns by name, and for the others: what matches if any of them does."""
+
+    def last(self, path: str, directory: bool) -> Pattern | None:
+        """The last one that matches ``path``, which is relative to the folder of the file."""
+        whole = os.fsencode(path)
+        name = whole.rpartition(b"/")[2]
+        if not (self._possible(True, name) or self._possible(False, whole)):
+            return None
+        for line in reversed(self.lines):
+            if (directory or not line.directories_only) and self._matches(line.expression, name if line.by_name else whole):
+                return line
+        return None
+
+    def _possible(self, by_name: bool, text: bytes) -> bool:
+        """Most entries match nothing; one look at all patterns together tells so."""
+        if by_name not in self._any:
+            found = [line.expression for line in self.lines if line.by_name is by_name]
+            self._any[by_name] = _compiled(b"|".join(b"(?:" + one + b")" for one in found), self.fold_case) if found else None
+        expression = self._any[by_name]
+        return expression is not None and expression.fullmatch(text) is not None
+
+    def _matches(self, expression: bytes, text: bytes) -> bool:
+        return _compiled(expression, self.fold_case).fullmatch(text) is not None
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(expression: bytes, fold_case: bool) -> _Match:
+    return re.compile(expression, re.DOTALL | (re.IGNORECASE if fold_case else 0))
 
 
 @dataclass(slots=True)
 class Ignore:
     """Answers for one ``.sandboxignore``; remembers directories, which most entries of a tree share."""
 
-    patterns: tuple[_Pattern, ...] = ()
+    patterns: Patterns = field(default_factory=Patterns)
     _directories: dict[str, tuple[str, str] | None] = field(default_factory=dict)
 
     def reason(self, path: str, *, directory: bool = False) -> tuple[str, str] | None:
@@ -52,57 +97,41 @@ class Ignore:
         return self.reason(path, directory=directory) is not None
 
     def _own(self, path: str, directory: bool) -> tuple[str, str] | None:
-        parts = path.split("/")
-        if parts[-1] in ALWAYS:
-            return path, f"{parts[-1]} is never synced"
-        for pattern in reversed(self.patterns):
-            if (directory or not pattern.directories_only) and _matches(pattern.components, parts):
-                return None if pattern.negated else (path, f"{FILE} names it: {pattern.text}")
-        return None
+        name = path.rpartition("/")[2]
+        if name in NEVER:
+            return path, f"{name} is never synced"
+        found = self.patterns.last(path, directory) if self.patterns.lines else None
+        return None if found is None or found.negated else (path, f"{FILE} names it: {found.text}")
 
 
 def parse(content: bytes) -> Ignore:
-    """Patterns of a ``.sandboxignore``; lines over the bounds are left unread, undecodable bytes match nothing."""
+    """Of a ``.sandboxignore``; lines over the bounds are left unread."""
+    return Ignore(patterns(content))
+
+
+@functools.lru_cache(maxsize=8)  # every sync reads the same file again
+def patterns(content: bytes, *, fold_case: bool = False) -> Patterns:
+    """Of a file in gitignore's grammar. ``fold_case`` is git's core.ignoreCase."""
     if len(content) > MAX_BYTES:
         content = content[: content.rfind(b"\n", 0, MAX_BYTES)]  # half a pattern would mean something else
-    lines = content.decode("utf-8", "replace").splitlines()
-    return Ignore(tuple(_patterns(lines))[:MAX_PATTERNS])
+    return Patterns(tuple(_lines(content.removeprefix(_BOM)))[:MAX_PATTERNS], fold_case)
 
 
-def _patterns(lines: Iterable[str]) -> Iterable[_Pattern]:
-    for line in lines:
-        text = line.rstrip()
-        if not text or text.startswith("#"):
+def _lines(content: bytes) -> Iterator[Pattern]:
+    for raw in content.split(b"\n"):
+        line = _without_trailing_spaces(raw.removesuffix(b"\r").partition(b"\0")[0])
+        if not line or line.startswith(b"#"):
             continue
-        negated, body = text.startswith("!"), text.removeprefix("!").removeprefix("\\")
-        directories_only, body = body.endswith("/"), body.rstrip("/")
-        if not body:
-            continue
-        anchored = "/" in body
-        parts = [part for part in body.split("/") if part]
-        components: list[_Component] = [] if anchored else [None]
-        for part in parts:
-            # consecutive "**" say the same as one, and would only multiply the work
-            if part != "**":
-                # fnmatch.translate writes possessive groups: matching one name is linear, whatever the pattern
-                components.append(re.compile(fnmatch.translate(part)).match)
-            elif not components or components[-1] is not None:
-                components.append(None)
-        yield _Pattern(text, negated, directories_only, tuple(components))
+        negated, body = line.startswith(b"!"), line.removeprefix(b"!")
+        directories_only, body = body.endswith(b"/"), body.removesuffix(b"/")
+        by_name, anchored = b"/" not in body, body.removeprefix(b"/")
+        if anchored:
+            text = line.decode("utf-8", "replace")
+            yield Pattern(text, negated, directories_only, by_name, wildmatch.translate(anchored))
 
 
-def _matches(components: tuple[_Component, ...], parts: list[str]) -> bool:
-    """Whole-path match. Greedy with one point of return, the last ``**``: enough for one kind of wildcard, never exponential."""
-    at, part, back_at, back_part = 0, 0, -1, 0
-    while part < len(parts):
-        if at < len(components) and (matcher := components[at]) is None:
-            back_at, back_part = at, part
-            at += 1
-        elif at < len(components) and matcher is not None and matcher(parts[part]):
-            at, part = at + 1, part + 1
-        elif back_at >= 0:
-            back_part += 1
-            at, part = back_at + 1, back_part
-        else:
-            return False
-    return all(matcher is None for matcher in components[at:])
+def _without_trailing_spaces(line: bytes) -> bytes:
+    """Spaces alone, and not one that a backslash keeps."""
+    kept = line.rstrip(b" ")
+    backslashes = len(kept) - len(kept.rstrip(b"\\"))
+    return kept + b" " if backslashes % 2 and len(kept) < len(line) else kept

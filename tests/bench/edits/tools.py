@@ -16,8 +16,8 @@ PYTHON = (NODE, "watchfiles==1.3.0", "watchdog==7.1.0", "uvicorn==0.54.0", "flas
 @dataclass(frozen=True, slots=True)
 class Tool:
     """``command`` has ``{port}``, and ``{bin}`` for the folder of npm's programs. ``value`` makes the source of the edited file
-    that has this value. ``path`` is where the server shows it, with ``{file}`` for the edited file. ``forward`` is the source of the
-    edited file that takes the value from ``{module}`` instead, a file beside it; empty where the watcher needs none."""
+    that has this value. ``path`` is where the server shows it, with ``{file}`` for the edited file. ``forward`` is the source of
+    the edited file that takes the value from ``{module}`` instead, a file beside it; empty where the watcher needs none."""
 
     name: str
     packages: tuple[str, ...]

@@ -11,7 +11,7 @@ UV = index=$$(.venv/bin/pip config get global.index-url 2>/dev/null || true); .v
 GO := CGO_ENABLED=0 GOTOOLCHAIN=local GOPROXY=off go
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 
-.PHONY: help demo test test-unit test-cluster test-e2e test-walls test-gvisor test-teardown check bench soak fuzz cluster-up cluster-down cluster-status images \
+.PHONY: help demo test test-unit test-cluster test-e2e test-walls test-gvisor test-teardown check bench bench-edits soak fuzz cluster-up cluster-down cluster-status images \
         load-sandbox-runner-image deploy undeploy locks up
 
 help: ## this list
@@ -60,6 +60,9 @@ test-gvisor: .venv/ready ## cluster and end-to-end tests, and every attack, with
 	@export SANDBOX_TEST_TEMPLATE=sandbox-runner-gvisor; failed=0; \
 	$(PYTEST) tests/cluster tests/e2e || failed=1; \
 	$(PYTEST) tests/walls --page || failed=1; exit $$failed
+
+bench-edits: .venv/ready ## does every edit reach every watcher? Real dev servers, no cluster; an hour. EDITS='--quick "vite8"' for less
+	@$(PY) -m tests.bench.edits $(EDITS)
 
 soak: up ## 20,000 syncs and 500 restarts of one runner: is memory flat? Takes some minutes
 	@$(PY) -m tests.bench soak

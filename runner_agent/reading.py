@@ -1,9 +1,9 @@
 """Whether somebody reads the sources that a sync has changed: a program that does not is the old one.
 
 A program that loads its sources once shows an edit only when it is restarted. Most are known and restarted by us, or known to see
-changed files by themselves (:class:`runner_agent.detect.Plan`). Of any other the kernel can tell: whoever loads a changed file opens it.
-So where nothing that is known takes care of a change, the files are watched from just before they are written, and those that
-nobody has opened within a second are named in the sync's answer.
+changed files by themselves (:class:`runner_agent.detect.Plan`). Of any other the kernel can tell: whoever loads a changed file
+opens it. So where nothing that is known takes care of a change, the files are watched from just before they are written, and
+those that nobody has opened within a second are named in the sync's answer.
 
 Under gVisor a container hears nothing of what another one opens, so nothing is said there.
 """
@@ -27,9 +27,9 @@ _AT_ONCE = 4
 _DIRECTORIES = 64
 _NAMED = 100
 """Paths in one answer."""
-_SOURCES = tuple(
-    f".{suffix}"
-    for suffix in "js mjs cjs jsx ts mts cts tsx vue svelte py rb go rs java kt cs ex exs scala clj swift dart lua pl".split()
+_SOURCES = (
+    *(".js", ".mjs", ".cjs", ".jsx", ".ts", ".mts", ".cts", ".tsx", ".vue", ".svelte"),
+    *(".py", ".rb", ".go", ".rs", ".java", ".kt", ".scala", ".cs", ".ex", ".exs", ".clj", ".swift", ".dart", ".lua", ".pl"),
 )
 """Of code that a program loads. Pages, styles, templates and PHP are read for each request, and so when somebody looks."""
 _SERVED = frozenset({"public", "static", "assets", "www", "wwwroot", "templates", "dist", "build"})

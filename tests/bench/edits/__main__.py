@@ -29,7 +29,7 @@ from tests.bench.edits.ways import Plain, Synced, Way
 GAPS = (0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 3.2, 5.0)
 """Seconds from one edit to the next, in turns; never before the edit was seen."""
 QUICK_GAPS = (0.2, 0.3, 0.5, 0.8)
-LOST_SECONDS = 8.0
+LOST_SECONDS = 20.0
 START_SECONDS = 120.0
 EDITS, LIBRARY_EDITS = 40, 200
 DEAF = 5

@@ -15,9 +15,9 @@ PYTHON = (NODE, "watchfiles==1.3.0", "watchdog==7.1.0", "uvicorn==0.54.0", "flas
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """``command``: with ``{port}``, and ``{bin}`` for the folder of npm's programs; ``value``: makes the source of the edited file
-    that has this value; ``path``: where the server shows it, with ``{file}`` for the edited file; ``forward``: the source of the
-    edited file that takes the value from ``{module}`` instead, a file beside it, empty where the watcher needs none."""
+    """``command`` has ``{port}``, and ``{bin}`` for the folder of npm's programs. ``value`` makes the source of the edited file
+    that has this value. ``path`` is where the server shows it, with ``{file}`` for the edited file. ``forward`` is the source of
+    the edited file that takes the value from ``{module}`` instead, a file beside it; empty where the watcher needs none."""
 
     name: str
     packages: tuple[str, ...]

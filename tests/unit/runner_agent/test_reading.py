@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,9 @@ async def agent(tmp_path: Path, control: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def no_wait(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits to the end waits for ever, and fails the test."""
     monkeypatch.setattr(reading, "WITHIN_SECONDS", 60.0)
-    yield
 
 
 async def sync(agent: Agent, files: dict[str, str], **fields: Any) -> dict[str, Any]:
@@ -85,16 +84,14 @@ async def test_what_one_opens_the_other_does_not(agent: Agent) -> None:
 
 async def test_a_touch_of_ours_is_no_reading(agent: Agent) -> None:
     answer = asyncio.create_task(sync(agent, {"src/a.ts": "new"}))
-    while not agent.supervisor.synced[1:]:
-        await asyncio.sleep(0)
+    await _told(agent)
     await agent.sync.touch(["src/a.ts"])
     assert (await answer)["unapplied"] == ["src/a.ts"]
 
 
 async def test_another_sync_does_not_wait_for_the_readers_of_the_first(agent: Agent, no_wait: None) -> None:
     first = asyncio.create_task(sync(agent, {"src/a.ts": "new"}))
-    while not agent.supervisor.synced[1:]:
-        await asyncio.sleep(0)
+    await _told(agent)
     assert (await sync(agent, {"index.html": "new"}))["written"] == 1
     await _read_each(agent, ["src/a.ts"], "new")
     assert (await first)["unapplied"] == []
@@ -106,9 +103,14 @@ def test_sources_are_code_that_a_program_loads() -> None:
     assert len(sources([f"{n}.py" for n in range(1000)])) == 100
 
 
+async def _told(agent: Agent) -> None:
+    """Until the app is told of the second sync."""
+    while not agent.supervisor.synced[1:]:  # noqa: ASYNC110 - the request makes it true
+        await asyncio.sleep(0)
+
+
 async def _read_each(agent: Agent, paths: list[str], content: str) -> None:
     """Once the sync has been told to the app; opened anew for each look, as a program that loads it does."""
-    while not agent.supervisor.synced[1:]:
-        await asyncio.sleep(0)
+    await _told(agent)
     for path in paths:
         assert (agent.workspace.tree / path).read_text() == content

@@ -40,6 +40,8 @@ class AppSettings:
     processes: tuple[ProcessSettings, ...] = ()
     """Beside the process ``web``."""
     restart_on: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    """What the template has images for: `kubectl sandbox use NAME LANGUAGE` chooses one."""
 
     def all(self) -> tuple[ProcessSettings, ...]:
         return ProcessSettings(WEB, self.command, self.port), *self.processes
@@ -92,7 +94,7 @@ def _json(environment: Mapping[str, str], name: str) -> dict[str, Any]:
 
 
 def _app(value: dict[str, Any]) -> AppSettings:
-    _known(value, {"command", "port", "workingDir", "processes", "restartOn"}, "SANDBOX_APP")
+    _known(value, {"command", "port", "workingDir", "processes", "restartOn", "languages"}, "SANDBOX_APP")
     command, port = value.get("command"), value.get("port", 3000)
     working_dir = value.get("workingDir") or "/workspace"
     if command is not None and not _texts(command):
@@ -103,6 +105,8 @@ def _app(value: dict[str, Any]) -> AppSettings:
         raise SettingsError("SANDBOX_APP.workingDir must be an absolute path")
     if not _texts(value.get("restartOn", [])):
         raise SettingsError("SANDBOX_APP.restartOn must be a list of strings")
+    if not _texts(value.get("languages", [])):
+        raise SettingsError("SANDBOX_APP.languages must be a list of strings")
     processes = value.get("processes", [])
     if not isinstance(processes, list) or not all(isinstance(one, dict) for one in processes):
         raise SettingsError("SANDBOX_APP.processes must be a list of objects")
@@ -112,6 +116,7 @@ def _app(value: dict[str, Any]) -> AppSettings:
         working_dir,
         tuple(_process(one) for one in processes),
         tuple(value.get("restartOn", [])),
+        tuple(value.get("languages", [])),
     )
 
 

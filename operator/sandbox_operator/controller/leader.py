@@ -21,6 +21,7 @@ from sandbox_operator.controller.health import Counters
 from sandbox_operator.controller.objects import Object
 from sandbox_operator.controller.prepare import Preparer, Surroundings
 from sandbox_operator.controller.provenance import Provenance
+from sandbox_operator.controller.pull_secret import PullSecrets
 from sandbox_operator.controller.queue import KeyQueue
 from sandbox_operator.controller.reconcile import Key, Parts, Reconciler
 from sandbox_operator.controller.registry import Registry
@@ -105,6 +106,7 @@ class Leader:
                 EnvReader(self._kube, self._settings.namespace),
                 surroundings,
                 Provenance(self._kube, self._settings.namespace, registry),
+                PullSecrets(self._kube, self._settings.namespace),
             ),
             applier=Applier(self._kube, self._children, discovery),
             deleter=Deleter(self._kube, self._children),

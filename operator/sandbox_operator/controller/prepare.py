@@ -1,4 +1,4 @@
-"""From a runner to the objects it wants: its spec over its template, its two Secrets, and the rendered rest."""
+"""From a runner to the objects it wants: its spec over its template, its Secrets, and the rendered rest."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sandbox_operator.controller.children import Children
 from sandbox_operator.controller.env_secret import EnvReader
 from sandbox_operator.controller.objects import Object, ObjectKey, is_ours, key_of, stamped, with_images
 from sandbox_operator.controller.provenance import Provenance
+from sandbox_operator.controller.pull_secret import PullSecrets
 from sandbox_operator.controller.templates import Template
 from sandbox_operator.errors import NotSigned, TemplateInvalid
 from sandbox_operator.kube import errors, resources
@@ -68,12 +69,14 @@ class Preparer:
         reader: EnvReader,
         surroundings: Surroundings,
         provenance: Provenance,
+        pull_secrets: PullSecrets,
     ) -> None:
         self._target = target
         self._children = children
         self._reader = reader
         self.surroundings = surroundings
         self._provenance = provenance
+        self._pull_secrets = pull_secrets
 
     async def objects(self, runner: Object, spec: EffectiveSpec, template: Template, held: Held) -> Wanted:
         """Raises Rejected; RetryLater while an image's signature is looked up; ApiError when a Secret cannot be read."""
@@ -86,6 +89,9 @@ class Preparer:
         if env is not None:
             secrets.append(env)
             revision = env["metadata"]["annotations"][env_secret.REVISION]
+        pull = await self._pull_secrets.copied(template.spec.image_pull_secrets, refs)
+        if pull is not None:
+            secrets.append(pull)
         runtime = Runtime(
             refs=refs,
             runner_namespace=metadata["namespace"],
@@ -93,6 +99,7 @@ class Preparer:
             system_namespace=self.surroundings.system_namespace,
             gate_targets=self.surroundings.gate_targets,
             env_revision=revision,
+            pull_secret=pull is not None,
             capabilities=self.surroundings.capabilities,
         )
         rendered = template.graph.render(schema(spec, template.spec, runtime))

@@ -34,6 +34,8 @@ class Runtime:
     """Changes with the content of the Secret ``env``; empty without one."""
     capabilities: frozenset[str] = frozenset()
     """API versions and kinds of the cluster that a template may ask for: ``<group>/<version>/<Kind>``."""
+    pull_secret: bool = False
+    """Whether there is a Secret ``image-pull``."""
 
 
 def schema(spec: EffectiveSpec, template: TemplateSpec, runtime: Runtime) -> dict[str, Any]:
@@ -63,6 +65,7 @@ def schema(spec: EffectiveSpec, template: TemplateSpec, runtime: Runtime) -> dic
                 "egress": egress.rules(template.egress),
                 "dns": egress.has_dns(template.egress),
                 "envRevision": runtime.env_revision,
+                "imagePullSecrets": [{"name": names.PULL_SECRET}] if runtime.pull_secret else [],
                 "capabilities": sorted(runtime.capabilities),
             },
         },

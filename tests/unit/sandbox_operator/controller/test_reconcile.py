@@ -19,6 +19,7 @@ from sandbox_operator.controller.events import Recorder
 from sandbox_operator.controller.pods import Why
 from sandbox_operator.controller.prepare import Preparer, Surroundings
 from sandbox_operator.controller.provenance import Provenance
+from sandbox_operator.controller.pull_secret import PullSecrets
 from sandbox_operator.controller.reconcile import Parts, Reconciler
 from sandbox_operator.controller.reporting import Reporter
 from sandbox_operator.controller.templates import Templates
@@ -86,6 +87,7 @@ class Scene:
                 EnvReader(cluster, "sandbox-system"),
                 Surroundings("sandbox-system", ("10.96.0.1:443",), frozenset()),
                 Provenance(cluster, "sandbox-system", NoRegistry()),  # type: ignore[arg-type]
+                PullSecrets(cluster, "sandbox-system"),  # type: ignore[arg-type]
             ),
             applier=Applier(cluster, children, discovery),
             deleter=Deleter(cluster, children),

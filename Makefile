@@ -9,7 +9,7 @@ UV = index=$$(.venv/bin/pip config get global.index-url 2>/dev/null || true); .v
 # Test runs end with the runner's own closing line; PYTEST_ARGS narrows them, e.g. PYTEST_ARGS='-k sync'
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 
-.PHONY: help demo test test-unit test-cluster test-e2e test-walls test-gvisor test-teardown check bench soak fuzz cluster-up cluster-down cluster-status images \
+.PHONY: help demo test test-unit test-cluster test-e2e test-walls test-gvisor test-teardown check bench soak fuzz cluster-up cluster-down cluster-status images language-images \
         load-sandbox-runner-image deploy undeploy locks up
 
 help: ## this list
@@ -89,6 +89,9 @@ cluster-status: .venv/ready ## what runs, and what it needs
 
 images: .venv/ready ## build both images
 	@$(PY) -m devcluster.images build
+
+language-images: .venv/ready ## build and load the images for Go, Bun and compilers; `make deploy` then offers them
+	@$(PY) -m devcluster.images load languages
 
 load-sandbox-runner-image: .venv/ready ## build and load the default runner image; prints its digest reference
 	@$(PY) -m devcluster.images load runner

@@ -1,4 +1,5 @@
-"""`python -m devcluster.images build|load [runner|operator|all|build|go|bun|languages]`; the last line of standard output is a digest reference."""
+"""`python -m devcluster.images build|load [runner|operator|all|build|go|bun|languages]`; prints a digest reference for each,
+the last one on the last line."""
 
 import argparse
 import os
@@ -13,7 +14,6 @@ from devcluster.images.running import CommandFailedError
 from devcluster.images.sbom import UnlockedPackageError
 from devcluster.packages import PackagesMissingError
 from devcluster.settings import state_from_environment
-
 
 GROUPS = {"all": IMAGES, "languages": LANGUAGES}
 

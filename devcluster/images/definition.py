@@ -14,7 +14,7 @@ class Image:
     repository: str
     dockerfile: str
     on: "Image | None" = None  # the image of ours that it is built on; else the base
-    language: str = ""  # what the template calls it; empty for images that are no language's
+    description: str = ""  # what the development template says of it
 
     @property
     def tag(self) -> str:
@@ -31,18 +31,11 @@ OPERATOR = Image("operator", "localhost/sandbox-operator", "Dockerfile.operator"
 IMAGES = (RUNNER, OPERATOR)
 """What the operator needs; `all` on the command line."""
 LANGUAGES = (
-    Image("build", "localhost/sandbox-build", "images/Dockerfile.build", RUNNER, "build"),
-    Image("go", "localhost/sandbox-go", "images/Dockerfile.go", None, "go"),
-    Image("bun", "localhost/sandbox-bun", "images/Dockerfile.bun", RUNNER, "bun"),
+    Image("build", "localhost/sandbox-build", "images/Dockerfile.build", RUNNER, "The default image with compilers."),
+    Image("go", "localhost/sandbox-go", "images/Dockerfile.go", None, "Go."),
+    Image("bun", "localhost/sandbox-bun", "images/Dockerfile.bun", RUNNER, "The default image with Bun."),
 )
-"""Built when they are asked for; the development template offers those that are loaded."""
-DESCRIPTIONS = {
-    "build": "The default image with C and C++ compilers, for native addons.",
-    "go": "Go.",
-    "bun": "The default image with Bun.",
-}
-"""By language, for the development template."""
-
+"""By the names that a template gives them. Built when asked for; the development template offers those that are loaded."""
 
 
 def copied_paths(dockerfile: str) -> list[str]:

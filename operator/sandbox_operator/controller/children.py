@@ -1,7 +1,7 @@
 """Local copies of everything that runtimes are made of, and whom to wake when one of them changes.
 
 Each kind with a fixed name is watched across namespaces by that name, so that RBAC's ``resourceNames`` bound what the controller
-may see: its Secrets are the ones called ``control``, ``env`` and ``image-pull``, no others. Pods and namespaces are told by our label.
+may see: its Secrets are the ones called ``control``, ``env`` and ``image-pull``. Pods and namespaces are told by our label.
 """
 
 from __future__ import annotations

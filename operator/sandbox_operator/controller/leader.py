@@ -19,7 +19,7 @@ from sandbox_operator.controller.env_secret import EnvReader
 from sandbox_operator.controller.events import Recorder
 from sandbox_operator.controller.health import Counters
 from sandbox_operator.controller.objects import Object
-from sandbox_operator.controller.prepare import Preparer, Surroundings
+from sandbox_operator.controller.prepare import Preparer, Sources, Surroundings
 from sandbox_operator.controller.provenance import Provenance
 from sandbox_operator.controller.pull_secret import PullSecrets
 from sandbox_operator.controller.queue import KeyQueue
@@ -103,10 +103,9 @@ class Leader:
             preparer=Preparer(
                 target,
                 self._children,
-                EnvReader(self._kube, self._settings.namespace),
+                Sources(EnvReader(self._kube, self._settings.namespace), PullSecrets(self._kube, self._settings.namespace)),
                 surroundings,
                 Provenance(self._kube, self._settings.namespace, registry),
-                PullSecrets(self._kube, self._settings.namespace),
             ),
             applier=Applier(self._kube, self._children, discovery),
             deleter=Deleter(self._kube, self._children),

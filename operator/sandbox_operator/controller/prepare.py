@@ -37,6 +37,14 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the content of copied Secrets comes from."""
+
+    env: EnvReader
+    pull: PullSecrets
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
     """What every runtime of this cluster is told."""
 
@@ -66,17 +74,15 @@ class Preparer:
         self,
         target: RuntimeTarget,
         children: Children,
-        reader: EnvReader,
+        sources: Sources,
         surroundings: Surroundings,
         provenance: Provenance,
-        pull_secrets: PullSecrets,
     ) -> None:
         self._target = target
         self._children = children
-        self._reader = reader
+        self._sources = sources
         self.surroundings = surroundings
         self._provenance = provenance
-        self._pull_secrets = pull_secrets
 
     async def objects(self, runner: Object, spec: EffectiveSpec, template: Template, held: Held) -> Wanted:
         """Raises Rejected; RetryLater while an image's signature is looked up; ApiError when a Secret cannot be read."""
@@ -89,7 +95,7 @@ class Preparer:
         if env is not None:
             secrets.append(env)
             revision = env["metadata"]["annotations"][env_secret.REVISION]
-        pull = await self._pull_secrets.copied(template.spec.image_pull_secrets, refs)
+        pull = await self._sources.pull.copied(template.spec.image_pull_secrets, refs)
         if pull is not None:
             secrets.append(pull)
         runtime = Runtime(
@@ -143,7 +149,7 @@ class Preparer:
         if not any(variable.value_from is not None for variable in spec.env):
             held.env = None
             return None
-        values = await self._reader.values(spec.env, namespace)
+        values = await self._sources.env.values(spec.env, namespace)
         present = held.env or (await self._data(names.ENV_SECRET, refs) if exists else None)
         held.env = env_secret.body(refs, values, env_secret.revision(values, present))
         return held.env

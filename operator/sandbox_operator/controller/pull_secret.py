@@ -1,6 +1,6 @@
-"""The Secret ``image-pull`` of a runtime: what the Secrets of the operator's namespace that a template names say about registries.
+"""The Secret ``image-pull`` of a runtime: registries and their credentials, from Secrets of the operator's namespace.
 
-The kubelet pulls with it; no container mounts it, and the app has no token to ask for it. Only Secrets made for pulling are
+A template names those Secrets. The kubelet pulls with it; no container mounts it, and the app has no token to ask for it. Only Secrets made for pulling are
 copied, so that a template, by a slip, does not carry another secret of the operator into every runtime.
 """
 
@@ -80,9 +80,9 @@ class PullSecrets:
         except errors.Forbidden as error:
             role = f"image-pull-{name}"
             raise NotPullable(
-                f"{self._where(name)} may not be read by the operator, which reads {names.PULL_SECRET} only. Allow it with "
-                f"kubectl create role {role} --namespace={self._namespace} --verb=get --resource=secrets --resource-name={name} and "
-                f"kubectl create rolebinding {role} --namespace={self._namespace} --role={role} "
+                f"{self._where(name)} may not be read by the operator, which reads {names.PULL_SECRET} only. Allow it "
+                f"with kubectl create role {role} --namespace={self._namespace} --verb=get --resource=secrets "
+                f"--resource-name={name} and kubectl create rolebinding {role} --namespace={self._namespace} --role={role} "
                 f"--serviceaccount={self._namespace}:sandbox-controller",
             ) from error
 

@@ -154,7 +154,7 @@ def faults(text: str, template: TemplateSpec, name: str) -> Iterator[str]:
 
 
 def allowed(ref: ImageRef, template: TemplateSpec) -> bool:
-    """The template's own images, those of its languages too, as they are named there, and what a pattern of its bounds matches."""
+    """The template's own images and those of its languages as they are named there, and what a pattern of its bounds matches."""
     if str(ref) in {canonical(text) for _, text in _own(template)}:
         return True
     return any(parse_pattern(pattern).matches(ref) for pattern in template.bounds.images)

@@ -67,7 +67,7 @@ def template_faults(template: TemplateSpec) -> Iterator[str]:
         address = ip_address(host)
     except ValueError:
         if not has_dns(egress):
-            yield f"{field}: {host} is a name, and these sandboxes have no DNS; name the mirror by its address, or set egress.dns to cluster"
+            yield f"{field}: {host} is a name, and these sandboxes have no DNS; name its address, or set egress.dns to cluster"
         return
     opened = (port in mirror.ports and address in ip_network(mirror.cidr, strict=False) for mirror in egress.mirrors)
     if egress.profile == "mirror" and not any(opened):

@@ -17,7 +17,7 @@ from sandbox_operator.controller.deletion import Deleter
 from sandbox_operator.controller.env_secret import EnvReader
 from sandbox_operator.controller.events import Recorder
 from sandbox_operator.controller.pods import Why
-from sandbox_operator.controller.prepare import Preparer, Surroundings
+from sandbox_operator.controller.prepare import Preparer, Sources, Surroundings
 from sandbox_operator.controller.provenance import Provenance
 from sandbox_operator.controller.pull_secret import PullSecrets
 from sandbox_operator.controller.reconcile import Parts, Reconciler
@@ -84,10 +84,9 @@ class Scene:
             preparer=Preparer(
                 target,
                 children,
-                EnvReader(cluster, "sandbox-system"),
+                Sources(EnvReader(cluster, "sandbox-system"), PullSecrets(cluster, "sandbox-system")),
                 Surroundings("sandbox-system", ("10.96.0.1:443",), frozenset()),
                 Provenance(cluster, "sandbox-system", NoRegistry()),  # type: ignore[arg-type]
-                PullSecrets(cluster, "sandbox-system"),  # type: ignore[arg-type]
             ),
             applier=Applier(cluster, children, discovery),
             deleter=Deleter(cluster, children),

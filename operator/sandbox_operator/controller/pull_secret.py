@@ -1,7 +1,8 @@
 """The Secret ``image-pull`` of a runtime: registries and their credentials, from Secrets of the operator's namespace.
 
-A template names those Secrets. The kubelet pulls with it; no container mounts it, and the app has no token to ask for it. Only Secrets made for pulling are
-copied, so that a template, by a slip, does not carry another secret of the operator into every runtime.
+A template names those Secrets. The kubelet pulls with the copy; no container mounts it, and the app has no token to ask for it.
+Only Secrets made for pulling are copied, so that a template, by a slip, does not carry another secret of the operator into every
+runtime.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ UV = index=$$(.venv/bin/pip config get global.index-url 2>/dev/null || true); .v
 GO := CGO_ENABLED=0 GOTOOLCHAIN=local GOPROXY=off go
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 
-.PHONY: help demo test test-unit test-cluster test-e2e test-walls test-gvisor test-teardown check bench bench-edits soak fuzz cluster-up cluster-down cluster-status images \
+.PHONY: help demo test test-unit test-cluster test-e2e test-walls test-gvisor test-teardown check bench bench-edits soak fuzz cluster-up cluster-down cluster-status images language-images \
         load-sandbox-runner-image deploy undeploy locks up
 
 help: ## this list
@@ -97,6 +97,9 @@ cluster-status: .venv/ready ## what runs, and what it needs
 
 images: .venv/ready ## build both images
 	@$(PY) -m devcluster.images build
+
+language-images: .venv/ready ## build and load the images for Go, Bun and compilers; `make deploy` then offers them
+	@$(PY) -m devcluster.images load languages
 
 load-sandbox-runner-image: .venv/ready ## build and load the default runner image; prints its digest reference
 	@$(PY) -m devcluster.images load runner

@@ -18,7 +18,10 @@ lock requirements/runner.txt --extra runner pyproject.toml
 lock requirements/dev.txt --extra dev pyproject.toml
 lock requirements/fuzz.txt --extra fuzz --constraint requirements/dev.txt pyproject.toml
 lock requirements/node.txt requirements/node.in
+lock requirements/go.txt requirements/go.in
 lock requirements/mirrors.txt requirements/mirrors.in
 
 # The npm registry of the development cluster; its .npmrc keeps addresses out of the lock.
 (cd devcluster/mirrors/npm && npm install --silent --package-lock-only --omit=dev)
+# Bun of images/Dockerfile.bun, likewise.
+(cd images/bun && npm install --silent --package-lock-only)

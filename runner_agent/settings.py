@@ -43,6 +43,8 @@ class AppSettings:
     restart_on: tuple[str, ...] = ()
     preview_url: str = ""
     """Where it is seen, with ``{port}`` for a port of the app; empty where nobody said."""
+    languages: tuple[str, ...] = ()
+    """What the template has images for: `kubectl sandbox use NAME LANGUAGE` chooses one."""
 
     def all(self) -> tuple[ProcessSettings, ...]:
         return ProcessSettings(WEB, self.command, self.port), *self.processes
@@ -95,7 +97,8 @@ def _json(environment: Mapping[str, str], name: str) -> dict[str, Any]:
 
 
 def _app(value: dict[str, Any]) -> AppSettings:
-    _known(value, {"command", "port", "workingDir", "processes", "restartOn", "previewUrl"}, "SANDBOX_APP")
+    known = {"command", "port", "workingDir", "processes", "restartOn", "previewUrl", "languages"}
+    _known(value, known, "SANDBOX_APP")
     command, port = value.get("command"), value.get("port", 3000)
     working_dir = value.get("workingDir") or "/workspace"
     if command is not None and not _texts(command):
@@ -109,6 +112,8 @@ def _app(value: dict[str, Any]) -> AppSettings:
     preview_url = value.get("previewUrl", "")
     if not isinstance(preview_url, str) or (preview_url and preview_url.count("{port}") != 1):
         raise SettingsError("SANDBOX_APP.previewUrl must be a URL with {port} in it")
+    if not _texts(value.get("languages", [])):
+        raise SettingsError("SANDBOX_APP.languages must be a list of strings")
     processes = value.get("processes", [])
     if not isinstance(processes, list) or not all(isinstance(one, dict) for one in processes):
         raise SettingsError("SANDBOX_APP.processes must be a list of objects")
@@ -119,6 +124,7 @@ def _app(value: dict[str, Any]) -> AppSettings:
         tuple(_process(one) for one in processes),
         tuple(value.get("restartOn", [])),
         preview_url,
+        tuple(value.get("languages", [])),
     )
 
 

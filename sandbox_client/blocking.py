@@ -158,6 +158,8 @@ class Sandbox:
     wait_app = _shell(_sandbox.Sandbox.wait_app)
     suspend = _shell(_sandbox.Sandbox.suspend)
     resume = _shell(_sandbox.Sandbox.resume)
+    languages = _shell(_sandbox.Sandbox.languages)
+    use = _shell(_sandbox.Sandbox.use)
     sync = _shell(_sandbox.Sandbox.sync)
     manifest = _shell(_sandbox.Sandbox.manifest)
     read = _shell(_sandbox.Sandbox.read)

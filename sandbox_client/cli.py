@@ -35,6 +35,10 @@ _NEXT_STEP: dict[type[SandboxError], str] = {
 }
 
 
+_DEFAULT = "default"
+"""What ``use`` calls the template's default image; no language may be called so."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The plugin's entry point; returns the exit code."""
     arguments = _parser().parse_args(argv)
@@ -198,6 +202,30 @@ async def _preview(client: Client, arguments: argparse.Namespace) -> int:
     return 0
 
 
+async def _use(client: Client, arguments: argparse.Namespace) -> int:
+    sandbox, wanted = client.sandbox(arguments.name), arguments.language
+    known = await sandbox.languages()
+    spec = sandbox.resource.get("spec") or {}
+    used = spec.get("language") or ("" if "image" in spec else _DEFAULT)
+    if wanted is None:
+        there = [(_DEFAULT, "The template's default image."), *((one.name, one.description) for one in known)]
+        rows = [("LANGUAGE", "USED", "IMAGE"), *((name, "yes" if name == used else "", text) for name, text in there)]
+        print("\n".join(_table(rows)))
+        return 0
+    if wanted not in (_DEFAULT, *(one.name for one in known)):
+        listed = ", ".join([_DEFAULT, *(one.name for one in known)])
+        raise ValueError(f"the template of {arguments.name} has no image for {wanted}; it has {listed}")
+    if wanted == used:
+        print(f"{arguments.name} uses {wanted} already")
+        return 0
+    await sandbox.use(None if wanted == _DEFAULT else wanted)
+    if "image" in spec:
+        print(f"spec.image, {spec['image']}, is given up")
+    image = "the default image" if wanted == _DEFAULT else f"the image for {wanted}"
+    print(f"{arguments.name} gets a new pod with {image} of its template; its files stay")
+    return 0
+
+
 async def _delete(client: Client, arguments: argparse.Namespace) -> int:
     await client.sandbox(arguments.name).delete(wait=arguments.wait, timeout=arguments.timeout)
     print(f"sandboxrunner {arguments.name} deleted")
@@ -295,7 +323,7 @@ def _connection_options() -> argparse.ArgumentParser:
     return shared
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - a statement an option
     shared = _connection_options()
     parser = argparse.ArgumentParser(prog="kubectl sandbox", description="Run, sync and preview apps in App Studio sandboxes.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -342,6 +370,10 @@ def _parser() -> argparse.ArgumentParser:
     restart = named(command("restart", _restart, "Stop all processes, or one, and start them again"))
     restart.add_argument("process", metavar="PROCESS", nargs="?", help="default: all of them")
     restart.add_argument("--grace-period", type=int, metavar="SECONDS")
+    use = named(command("use", _use, "Run the app in its template's image for a language, or list the languages"))
+    use.add_argument(
+        "language", metavar="LANGUAGE", nargs="?", help=f"{_DEFAULT} for the default image; without one, all are listed"
+    )
     execute = named(command("exec", _exec, "Run a command in the app's container; its exit code becomes this one's"))
     execute.add_argument("-i", "--stdin", action="store_true", help="pass standard input")
     execute.add_argument("-t", "--tty", action="store_true", help="give the command a terminal")

@@ -32,6 +32,18 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Language:
+    """What the runner's template has an image for; ``description`` in the template's words."""
+
+    name: str
+    description: str = ""
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Language:
+        return cls(str(body.get("name") or ""), str(body.get("description") or ""))
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessState:
     """One process. ``state`` as in the agent's contract: Running, Installing, BackOff, …"""
 

@@ -20,7 +20,17 @@ from sandbox_client.api import Api, Query, Request, json_request, path
 from sandbox_client.batches import Batched
 from sandbox_client.errors import ApiError, Forbidden, NeverReady, NotFound, Unavailable, Unreachable, WaitTimeout
 from sandbox_client.execution import ExecResult
-from sandbox_client.records import FileChange, FileContent, LogRecord, Manifest, Preview, ProcessState, ProxyAnswer, RunnerStatus
+from sandbox_client.records import (
+    FileChange,
+    FileContent,
+    Language,
+    LogRecord,
+    Manifest,
+    Preview,
+    ProcessState,
+    ProxyAnswer,
+    RunnerStatus,
+)
 from sandbox_client.syncing import FolderSync
 from sandbox_protocol import names
 from sandbox_protocol.wire import TAR, DriftMode, RestartMode, Stream, SyncMode, SyncResult
@@ -139,6 +149,17 @@ class Sandbox:
     async def resume(self) -> None:
         """Runs it again; ``wait_ready()`` waits."""
         await self._patch_spec({"operatingMode": "Running"})
+
+    async def languages(self) -> tuple[Language, ...]:
+        """What the template has images for, as the operator wrote it into the runner's status."""
+        status = (await self.refresh()).get("status") or {}
+        return tuple(map(Language.from_json, status.get("languages") or ()))
+
+    async def use(self, language: str | None) -> None:
+        """Runs the app in the template's image for ``language``, None: in its default image, from now on in place of any
+        ``spec.image``. The pod is made anew, the files stay. Returns once that is asked for; ``wait_ready()`` raises NeverReady
+        with the languages that there are when this is none of them."""
+        await self._patch_spec({"language": language, "image": None})
 
     # its files
 

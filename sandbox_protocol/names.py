@@ -30,6 +30,8 @@ CONTROL_SERVICE = "control"
 PREVIEW_SERVICE = "preview"
 CONTROL_SECRET = "control"  # noqa: S105 - the name of the Secret, not a secret
 ENV_SECRET = "env"  # noqa: S105
+PULL_SECRET = "image-pull"  # noqa: S105
+"""In a runtime namespace what the kubelet pulls with; in the operator's, the one name that the controller may read unasked."""
 NETWORK_POLICY = "isolation"
 SERVICE_ACCOUNT = "runner"
 LIMITS = "limits"

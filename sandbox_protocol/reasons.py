@@ -14,6 +14,7 @@ HOPELESS = frozenset(
         "ApplyRefused",
         "EnvMissing",
         "EnvNotReadable",
+        "PullSecretUnusable",
         "NetworkPolicyNotEnforced",
         "ImageNotSigned",
         "ImagePullBackOff",

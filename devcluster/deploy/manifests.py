@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from devcluster.deploy.overlay import Mirrors, Object, Signatures, Site, adapt
+from devcluster.deploy.overlay import Language, Mirrors, Object, Signatures, Site, adapt
 from devcluster.images.building import images_cache
-from devcluster.images.definition import OPERATOR, RUNNER
+from devcluster.images.definition import LANGUAGES, OPERATOR, RUNNER
 from devcluster.images.loading import read_references
 from devcluster.images.signing import public_pem, signature, signing_key
 from devcluster.kubectl import kubectl
@@ -22,14 +22,18 @@ _LAST = ("SandboxTemplate",)
 
 
 def site(state: State) -> Site:
-    """Images that are loaded, signatures of those that sandboxes run, and mirrors that run."""
+    """Images that are loaded, those of languages too, signatures of those that sandboxes run, and mirrors that run."""
     references = read_references(state)
     images = {f"sandbox-{image.name}": references[image.name] for image in (OPERATOR, RUNNER) if image.name in references}
     published: dict[str, Any] | None = read_published(state)
     mirrors = Mirrors(published["npm"], published["pypi"], published["cidr"], tuple(published["ports"])) if published else None
     key = signing_key(images_cache() / "signing.pem")
-    signed = dict(signature(key, reference) for name, reference in images.items() if name != f"sandbox-{OPERATOR.name}")
-    return Site(images, mirrors, Signatures(public_pem(key), signed))
+    languages = [
+        Language(image.name, references[image.name], image.description) for image in LANGUAGES if image.name in references
+    ]
+    run = [images[f"sandbox-{RUNNER.name}"]] if f"sandbox-{RUNNER.name}" in images else []
+    signed = dict(signature(key, reference) for reference in [*run, *(language.image for language in languages)])
+    return Site(images, mirrors, Signatures(public_pem(key), signed), languages)
 
 
 def render(state: State) -> list[Object]:

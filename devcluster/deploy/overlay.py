@@ -55,12 +55,22 @@ class Signatures:
 
 
 @dataclass(frozen=True)
+class Language:
+    """An entry of the template's spec.languages."""
+
+    name: str
+    image: str
+    description: str
+
+
+@dataclass(frozen=True)
 class Site:
     """What this cluster decides."""
 
     images: Mapping[str, str]  # image name in the manifests → digest reference
     mirrors: Mirrors | None
     signatures: Signatures | None = None
+    languages: Sequence[Language] = ()
 
 
 def adapt(objects: Sequence[Object], site: Site) -> list[Object]:
@@ -97,6 +107,8 @@ def _adapt_template(spec: Object, site: Site, where: str) -> None:
         spec.setdefault("bounds", {})["signatures"] = {"keys": keys, "offline": True}
     defaults = spec["defaults"]
     defaults["image"] = _image(defaults["image"], site, where)
+    if site.languages:
+        spec["languages"] = [vars(language) for language in site.languages]
     if site.mirrors is not None:
         kept = [entry for entry in defaults.get("env", []) if entry["name"] not in site.mirrors.environment]
         defaults["env"] = kept + [{"name": name, "value": value} for name, value in site.mirrors.environment.items()]

@@ -1,4 +1,5 @@
-"""`python -m devcluster.images build|load [runner|operator|all]`; the last line of standard output is a digest reference."""
+"""`python -m devcluster.images build|load [runner|operator|all|build|go|bun|languages]`; prints a digest reference for each,
+the last one on the last line."""
 
 import argparse
 import os
@@ -7,12 +8,14 @@ import sys
 from devcluster.containerd import ImageImportError, digest_reference
 from devcluster.images.archive import BadArchiveError, read_digest
 from devcluster.images.building import BuildOptions, build
-from devcluster.images.definition import IMAGES, Image
+from devcluster.images.definition import IMAGES, LANGUAGES, Image
 from devcluster.images.loading import NoClusterError, WrongDigestError, load_images
 from devcluster.images.running import CommandFailedError
 from devcluster.images.sbom import UnlockedPackageError
 from devcluster.packages import PackagesMissingError
 from devcluster.settings import state_from_environment
+
+GROUPS = {"all": IMAGES, "languages": LANGUAGES}
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -21,7 +24,7 @@ def arguments() -> argparse.ArgumentParser:
         prog="python -m devcluster.images", description="Build the images and load them into the cluster."
     )
     parser.add_argument("command", choices=["build", "load"], help="load also builds what is missing")
-    parser.add_argument("image", nargs="?", default="all", choices=[*(image.name for image in IMAGES), "all"])
+    parser.add_argument("image", nargs="?", default="all", choices=[*GROUPS, *(image.name for image in (*IMAGES, *LANGUAGES))])
     parser.add_argument(
         "--base-image",
         default=os.environ.get("BASE_IMAGE") or None,
@@ -34,7 +37,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def chosen(name: str) -> list[Image]:
     """The images a name on the command line means."""
-    return [image for image in IMAGES if name in (image.name, "all")]
+    return [*GROUPS.get(name, [image for image in (*IMAGES, *LANGUAGES) if image.name == name])]
 
 
 def main() -> int:

@@ -36,7 +36,10 @@ def images_cache() -> Path:
 
 
 def build(image: Image, options: BuildOptions, log: Path) -> Path:
-    """Returns the archive of `image`. One build runs at a time on a machine: a second one waits and finds the result."""
+    """Returns the archive of `image`. One build runs at a time on a machine: a second one waits and finds the result.
+
+    An image on another of ours: that one is built first, in the builder's store too, since only there it can be built on.
+    """
     with _one_at_a_time():
         builder = find_builder(images_cache() / "buildah")
         base = _base_name(builder, options)
@@ -47,19 +50,28 @@ def build(image: Image, options: BuildOptions, log: Path) -> Path:
             return archive
         if base == base_tag():
             ensure_base(builder, REPOSITORY / "Dockerfile.base", log, fresh=options.pull)
-        request = BuildRequest(
-            dockerfile=REPOSITORY / image.dockerfile,
-            context=REPOSITORY,
-            tag=image.tag,
-            arguments={"BASE_IMAGE": base} if base else {},
-            pull=options.pull,
-        )
+        request = _request(image, base, options)
         made_of = inputs(REPOSITORY, image, base, builder.kind)
         with step(f"image {image.name} built by {builder.kind} from {base or 'its default base'}"):
+            if image.on is not None:
+                # an archive in the cache says nothing of the store, where a tag may be another work tree's
+                _build(builder, _request(image.on, base, options), archive.parent, log)
             _build_archive(builder, request, archive, log)
             describe(REPOSITORY, image, archive, made_of)
         _forget_old(archive.parent)
         return archive
+
+
+def _request(image: Image, base: str, options: BuildOptions) -> BuildRequest:
+    """`base` is what the whole stack begins with. Nothing is pulled for an image on another of ours: no registry has that one."""
+    under = image.on.tag if image.on is not None else base
+    return BuildRequest(
+        dockerfile=REPOSITORY / image.dockerfile,
+        context=REPOSITORY,
+        tag=image.tag,
+        arguments={"BASE_IMAGE": under} if under else {},
+        pull=options.pull and image.on is None,
+    )
 
 
 def _base_name(builder: Builder, options: BuildOptions) -> str:
@@ -67,14 +79,20 @@ def _base_name(builder: Builder, options: BuildOptions) -> str:
     return options.base_image or ("" if builder.reaches_registries else base_tag())
 
 
-def _build_archive(builder: Builder, request: BuildRequest, archive: Path, log: Path) -> None:
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    # beside the archive: the system's temporary folder may be small or in memory
-    with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+def _build(builder: Builder, request: BuildRequest, near: Path, log: Path) -> None:
+    """Leaves the image in the builder's store under its tag."""
+    near.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=near) as folder:
         if tidy := builder.tidy_argv():
             run_logged(tidy, log)
         secrets = write_build_secrets(Path(folder), sys.executable)
         run_logged(builder.build_argv(replace(request, secrets=secrets)), log)
+
+
+def _build_archive(builder: Builder, request: BuildRequest, archive: Path, log: Path) -> None:
+    _build(builder, request, archive.parent, log)
+    # beside the archive: the system's temporary folder may be small or in memory
+    with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
         saved = Path(folder) / "saved.tar"
         run_logged(builder.save_argv(request.tag, saved), log)
         to_oci(saved, archive, request.tag)

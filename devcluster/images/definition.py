@@ -10,19 +10,32 @@ from pathlib import Path
 class Image:
     """One image of this repository."""
 
-    name: str  # what a person types: runner, operator
+    name: str  # what a person types: runner, operator, go
     repository: str
     dockerfile: str
+    on: "Image | None" = None  # the image of ours that it is built on; else the base
+    description: str = ""  # what the development template says of it
 
     @property
     def tag(self) -> str:
         """For people and logs; everything that runs is named by digest."""
         return f"{self.repository}:dev"
 
+    def stack(self) -> "tuple[Image, ...]":
+        """This image and those of ours below it."""
+        return self, *(self.on.stack() if self.on is not None else ())
+
 
 RUNNER = Image("runner", "localhost/sandbox-runner", "Dockerfile.runner")
 OPERATOR = Image("operator", "localhost/sandbox-operator", "Dockerfile.operator")
 IMAGES = (RUNNER, OPERATOR)
+"""What the operator needs; `all` on the command line."""
+LANGUAGES = (
+    Image("build", "localhost/sandbox-build", "images/Dockerfile.build", RUNNER, "The default image with compilers."),
+    Image("go", "localhost/sandbox-go", "images/Dockerfile.go", None, "Go."),
+    Image("bun", "localhost/sandbox-bun", "images/Dockerfile.bun", RUNNER, "The default image with Bun."),
+)
+"""By the names that a template gives them. Built when asked for; the development template offers those that are loaded."""
 
 
 def copied_paths(dockerfile: str) -> list[str]:
@@ -59,6 +72,8 @@ def content_key(root: Path, image: Image, base: str, builder: str) -> str:
         for part in parts:
             digest.update(len(part).to_bytes(8, "big") + part)
 
+    if image.on is not None:
+        base = content_key(root, image.on, base, builder)
     dockerfile = (root / image.dockerfile).read_bytes()
     add(image.tag.encode(), base.encode(), builder.encode(), dockerfile)
     for file in context_files(root, copied_paths(dockerfile.decode())):

@@ -31,8 +31,10 @@ def is_described(archive: Path) -> bool:
 
 def inputs(root: Path, image: Image, base: str, builder: str) -> Build:
     """What a build that starts now is made of; taken before it, so that an edit meanwhile is not claimed."""
-    dockerfile = (root / image.dockerfile).read_text()
-    files = [root / image.dockerfile, *context_files(root, copied_paths(dockerfile))]
+    files: list[Path] = []
+    for each in image.stack():
+        dockerfile = root / each.dockerfile
+        files += [dockerfile, *context_files(root, copied_paths(dockerfile.read_text()))]
     now = datetime.now(UTC)
     return Build(
         image=image.name,

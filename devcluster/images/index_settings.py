@@ -1,7 +1,7 @@
-"""The machine's settings for its package index and certificate authorities, as files a build mounts as secrets.
+"""The machine's settings for its package indexes and certificate authorities, as files a build mounts as secrets.
 
-A build installs with pip inside the image, where the machine's own pip configuration does not exist. Mounted for a single RUN
-step, it reaches pip and never a layer.
+A build installs with pip and npm inside the image, where the machine's own configuration does not exist. Mounted for a single RUN
+step, it reaches them and never a layer.
 """
 
 import os
@@ -49,13 +49,35 @@ def pip_settings(python: str) -> dict[str, str]:
     )
 
 
+def npm_registry() -> str:
+    """npm's registry on this machine; empty where there is no npm, and the build then asks npm's own."""
+    try:
+        said = subprocess.run(["npm", "config", "get", "registry"], capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
+    return said if said.startswith("http") else ""
+
+
+def render_npmrc(registry: str, *, has_bundle: bool) -> str:
+    """An .npmrc with the registry, and the certificate bundle under its path in the build."""
+    lines = [f"registry={registry}"] if registry else []
+    if has_bundle:
+        lines.append(f"cafile={BUNDLE_IN_BUILD}")
+    return "\n".join([*lines, "audit=false", "fund=false", "update-notifier=false", ""])
+
+
 def write_build_secrets(folder: Path, python: str) -> dict[str, Path]:
     """Writes the secret files below `folder`, readable by their owner alone: an index address may carry a password."""
     bundle = machine_bundle()
-    pip_conf = folder / "pip.conf"
-    pip_conf.touch(mode=0o600)
-    pip_conf.write_text(render_pip_conf(pip_settings(python), has_bundle=bundle is not None))
-    secrets = {"pip.conf": pip_conf}
+    texts = {
+        "pip.conf": render_pip_conf(pip_settings(python), has_bundle=bundle is not None),
+        "npmrc": render_npmrc(npm_registry(), has_bundle=bundle is not None),
+    }
+    secrets = {}
+    for name, text in texts.items():
+        secrets[name] = folder / name
+        secrets[name].touch(mode=0o600)
+        secrets[name].write_text(text)
     if bundle is not None:
         secrets["ca.crt"] = bundle
     return secrets

@@ -8,6 +8,7 @@
     │  ├─ SpecInvalid     … the owner of the SandboxRunner
     │  ├─ TemplateInvalid … the owner of the SandboxTemplate
     │  ├─ NotSigned       … whoever builds the image
+    │  ├─ NotPullable     … whoever keeps the credentials of registries
     │  ├─ TooManyRunners  … who has the others
     │  └─ Unowned         an object that is not ours holds a name we need
     └─ RetryLater         nothing is wrong, something is not there yet; come back after ``seconds``
@@ -50,6 +51,12 @@ class NotSigned(Rejected):
     reason = "ImageNotSigned"
     # a signature often follows its image by a minute, in a registry that tells nobody
     again = 60.0
+
+
+class NotPullable(Rejected):
+    reason = "PullSecretUnusable"
+    # Secrets of the operator's namespace are not watched
+    again = 10.0
 
 
 class TooManyRunners(Rejected):

@@ -50,6 +50,9 @@ REFUSED = {
     "a token in a Secret": create("secrets", named("t", type="kubernetes.io/service-account-token")),
     "a Secret called control": create("secrets", CONTROL),
     "a Secret called env": create("secrets", named("env", data={"A": "YQ=="})),
+    "a Secret called image-pull": create(
+        "secrets", named("image-pull", type="kubernetes.io/dockerconfigjson", data={".d": "e30="})
+    ),
     "another control token": update("secrets", CONTROL, data={"token": "Yg=="}),
     "a Secret that cannot change any more": update("secrets", CONTROL, immutable=True),
 }

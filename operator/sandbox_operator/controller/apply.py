@@ -15,6 +15,7 @@ from sandbox_operator.kube import errors, resources
 from sandbox_operator.kube.client import DeleteOptions, Kube
 from sandbox_operator.kube.discovery import Discovery, UnknownKindError
 from sandbox_operator.kube.resources import Resource
+from sandbox_protocol import names
 from sandbox_protocol.refs import Refs
 
 _LOG = logging.getLogger(__name__)
@@ -133,14 +134,20 @@ class Applier:
 
     async def _prune(self, placed: dict[ObjectKey, Resource], refs: Refs, ledger: Ledger) -> None:
         """Objects that an earlier template made and this one does not. Never a volume: it may hold the only copy of the work."""
-        for key in [key for key in ledger.applied if key not in placed]:
-            entry = ledger.applied.pop(key)
+        left = {key: ledger.applied.pop(key).uid for key in [*ledger.applied] if key not in placed}
+        for key, uid in {**self._copies(placed, refs), **left}.items():
             if key.kind in {"PersistentVolumeClaim", "Namespace"}:
                 continue
             resource = await self._discovery.resource(key.api_version, key.kind)
             _LOG.info("%s: %s is no part of the template any more", refs.namespace, key)
             with contextlib.suppress(errors.NotFound, errors.Conflict):
-                await self._kube.delete(resource, key.name, key.namespace or None, DeleteOptions(uid=entry.uid))
+                await self._kube.delete(resource, key.name, key.namespace or None, DeleteOptions(uid=uid))
+
+    def _copies(self, placed: dict[ObjectKey, Resource], refs: Refs) -> dict[ObjectKey, str]:
+        """UIDs of copied Secrets that nothing names any more. A controller that has just started has them in no ledger."""
+        keys = [ObjectKey("v1", "Secret", refs.namespace, name) for name in (names.ENV_SECRET, names.PULL_SECRET)]
+        lives = {key: self._children.named(resources.SECRETS, key.namespace, key.name) for key in keys if key not in placed}
+        return {key: live["metadata"]["uid"] for key, live in lives.items() if live is not None and is_ours(live, refs)}
 
 
 def _refuse_foreign(existing: dict[ObjectKey, Object | None], refs: Refs) -> None:

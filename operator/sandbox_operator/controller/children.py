@@ -1,7 +1,7 @@
 """Local copies of everything that runtimes are made of, and whom to wake when one of them changes.
 
 Each kind with a fixed name is watched across namespaces by that name, so that RBAC's ``resourceNames`` bound what the controller
-may see: its Secrets are the ones called ``control`` and ``env``, no others. Pods and namespaces are told by our label.
+may see: its Secrets are the ones called ``control``, ``env`` and ``image-pull``. Pods and namespaces are told by our label.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _NAMED: tuple[tuple[Resource, str, bool], ...] = (
     (resources.PVCS, names.PVC, True),
     (resources.SECRETS, names.CONTROL_SECRET, False),
     (resources.SECRETS, names.ENV_SECRET, False),
+    (resources.SECRETS, names.PULL_SECRET, False),
     (resources.SERVICES, names.CONTROL_SERVICE, False),
     (resources.SERVICES, names.PREVIEW_SERVICE, False),
     (resources.SERVICE_ACCOUNTS, names.SERVICE_ACCOUNT, False),

@@ -19,8 +19,9 @@ from sandbox_operator.controller.env_secret import EnvReader
 from sandbox_operator.controller.events import Recorder
 from sandbox_operator.controller.health import Counters
 from sandbox_operator.controller.objects import Object
-from sandbox_operator.controller.prepare import Preparer, Surroundings
+from sandbox_operator.controller.prepare import Preparer, Sources, Surroundings
 from sandbox_operator.controller.provenance import Provenance
+from sandbox_operator.controller.pull_secret import PullSecrets
 from sandbox_operator.controller.queue import KeyQueue
 from sandbox_operator.controller.reconcile import Key, Parts, Reconciler
 from sandbox_operator.controller.registry import Registry
@@ -103,7 +104,7 @@ class Leader:
             preparer=Preparer(
                 target,
                 self._children,
-                EnvReader(self._kube, self._settings.namespace),
+                Sources(EnvReader(self._kube, self._settings.namespace), PullSecrets(self._kube, self._settings.namespace)),
                 surroundings,
                 Provenance(self._kube, self._settings.namespace, registry),
             ),

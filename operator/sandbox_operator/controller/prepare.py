@@ -1,4 +1,4 @@
-"""From a runner to the objects it wants: its spec over its template, its two Secrets, and the rendered rest."""
+"""From a runner to the objects it wants: its spec over its template, its Secrets, and the rendered rest."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sandbox_operator.controller.children import Children
 from sandbox_operator.controller.env_secret import EnvReader
 from sandbox_operator.controller.objects import Object, ObjectKey, is_ours, key_of, stamped, with_images
 from sandbox_operator.controller.provenance import Provenance
+from sandbox_operator.controller.pull_secret import PullSecrets
 from sandbox_operator.controller.templates import Template
 from sandbox_operator.errors import NotSigned, TemplateInvalid
 from sandbox_operator.kube import errors, resources
@@ -34,6 +35,14 @@ class Held:
     control_seen: bool = False
     """The cluster has it: from then on its absence is somebody's wish for another."""
     env: Object | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the content of copied Secrets comes from."""
+
+    env: EnvReader
+    pull: PullSecrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +77,13 @@ class Preparer:
         self,
         target: RuntimeTarget,
         children: Children,
-        reader: EnvReader,
+        sources: Sources,
         surroundings: Surroundings,
         provenance: Provenance,
     ) -> None:
         self._target = target
         self._children = children
-        self._reader = reader
+        self._sources = sources
         self.surroundings = surroundings
         self._provenance = provenance
 
@@ -89,6 +98,9 @@ class Preparer:
         if env is not None:
             secrets.append(env)
             revision = env["metadata"]["annotations"][env_secret.REVISION]
+        pull = await self._sources.pull.copied(template.spec.image_pull_secrets, refs)
+        if pull is not None:
+            secrets.append(pull)
         runtime = Runtime(
             refs=refs,
             runner_namespace=metadata["namespace"],
@@ -96,6 +108,7 @@ class Preparer:
             system_namespace=self.surroundings.system_namespace,
             gate_targets=self.surroundings.gate_targets,
             env_revision=revision,
+            pull_secret=pull is not None,
             capabilities=self.surroundings.capabilities,
             preview_url=self.surroundings.preview_url(refs),
         )
@@ -140,7 +153,7 @@ class Preparer:
         if not any(variable.value_from is not None for variable in spec.env):
             held.env = None
             return None
-        values = await self._reader.values(spec.env, namespace)
+        values = await self._sources.env.values(spec.env, namespace)
         present = held.env or (await self._data(names.ENV_SECRET, refs) if exists else None)
         held.env = env_secret.body(refs, values, env_secret.revision(values, present))
         return held.env

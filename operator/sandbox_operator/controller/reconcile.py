@@ -74,6 +74,8 @@ class Made:
     suspended: Why | None = None
     idle_timeout: str | None = None
     disk_size: int | None = None
+    languages: list[Object] | None = None
+    """Of the template, as the status shows them."""
     again: float = RESYNC_SECONDS
     error: Exception | None = None
     deleted: bool = False
@@ -155,6 +157,7 @@ class Reconciler:
                 made.deleted = True
                 return made
             template = self._parts.templates.get(spec.template_ref.name)
+            made.languages = [{"name": each.name, "description": each.description} for each in template.spec.languages]
             self._parts.census.check(runner, template.spec.bounds.runners, spec.template_ref.name)
             wished = effective(spec, template.spec, "Suspended" if due.suspended is not None else "Running")
             made.idle_timeout, made.disk_size = wished.idle_timeout, int(parse_quantity(wished.storage.size or 0))
@@ -225,6 +228,7 @@ class Reconciler:
             revision=agent.revision if agent is not None else "",
             processes=[one.to_json() for one in agent.processes] if agent is not None and pod is not None else (),
             isolation=agent.isolation.to_json() if agent is not None and pod is not None else None,
+            languages=made.languages,
         )
 
     def _ask(self, key: Key, refs: Refs, memory: Memory, pod: PodFacts | None) -> float:

@@ -24,6 +24,8 @@ class Report:
     processes: Sequence[Object] = ()
     """Of a pod that is there, as ``isolation``; what is not known any more is not shown."""
     isolation: Object | None = None
+    languages: Sequence[Object] | None = None
+    """Of the template; None while it is not known, and what was known before is then kept."""
 
 
 def status(runner: Object, report: Report, now: str) -> Object:
@@ -46,6 +48,9 @@ def status(runner: Object, report: Report, now: str) -> Object:
         made["image"] = image
     if revision := report.revision or (present.get("workspace") or {}).get("revision", ""):
         made["workspace"] = {"revision": revision}
+    languages = present.get("languages") if report.languages is None else report.languages
+    if languages:
+        made["languages"] = list(languages)
     if report.processes:
         made["processes"] = list(report.processes)
     if report.isolation:

@@ -8,7 +8,7 @@ from sandbox_operator.controller.conditions import Condition
 from sandbox_operator.controller.objects import Object
 from sandbox_operator.errors import Rejected, TemplateInvalid
 from sandbox_operator.kube.store import Store
-from sandbox_operator.model import images
+from sandbox_operator.model import images, releases
 from sandbox_operator.model.record import MalformedError, read
 from sandbox_operator.model.signatures import SignatureError, Trust, trust
 from sandbox_operator.model.template import TemplateSpec
@@ -59,7 +59,7 @@ class Templates:
 def _compile(live: Object) -> Template | TemplateInvalid:
     try:
         spec = read(TemplateSpec, live.get("spec"))
-        if faults := "; ".join(images.template_faults(spec)):
+        if faults := "; ".join([*images.template_faults(spec), *releases.template_faults(spec)]):
             raise TemplateInvalid(faults)
         return Template(live["metadata"]["name"], spec, compile_template(spec.resources), trust(spec.bounds.signatures))
     except MalformedError as error:

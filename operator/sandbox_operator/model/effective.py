@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sandbox_operator.errors import SpecInvalid
-from sandbox_operator.model import images
+from sandbox_operator.model import images, releases
 from sandbox_operator.model.parts import EnvVar, FixedEnvVar, Quantity, Resources, Storage
 from sandbox_operator.model.quantity import parse_quantity
 from sandbox_operator.model.runner import OperatingMode, ProcessSpec, RunnerSpec
@@ -37,6 +37,8 @@ class EffectiveSpec:
     storage: Storage
     operating_mode: OperatingMode
     idle_timeout: str | None
+    languages: tuple[str, ...] = ()
+    """What the template has images for, by name."""
 
     def app_json(self, preview_url: str = "") -> str:
         """SANDBOX_APP of the agent (docs/architecture.md)."""
@@ -57,6 +59,7 @@ class EffectiveSpec:
             **({"processes": processes} if processes else {}),
             **({"previewUrl": preview_url} if preview_url else {}),
             **({"restartOn": list(self.restart_on)} if self.restart_on else {}),
+            **({"languages": list(self.languages)} if self.languages else {}),
         }
         return json.dumps(app, ensure_ascii=False)
 
@@ -64,14 +67,15 @@ class EffectiveSpec:
 def effective(spec: RunnerSpec, template: TemplateSpec, operating_mode: OperatingMode | None = None) -> EffectiveSpec:
     """``operating_mode`` overrides the wish (a shutdown time that has come). Raises SpecInvalid with all broken bounds."""
     defaults = template.defaults
+    image = spec.image or _image_of(spec.language, template) or defaults.image
     made = EffectiveSpec(
-        image=images.canonical(spec.image or defaults.image),
+        image=images.canonical(image),
         command=spec.command or defaults.command,
         working_dir=spec.working_dir or defaults.working_dir,
         port=spec.port,
         processes=spec.processes,
         restart_on=spec.restart_on,
-        env=_env(defaults.env, spec.env),
+        env=_env((*releases.environment(template.egress), *defaults.env), spec.env),
         resources=Resources(
             requests=_requests({**defaults.resources.requests, **spec.resources.requests}, spec.resources.limits),
             limits={**defaults.resources.limits, **spec.resources.limits},
@@ -82,11 +86,17 @@ def effective(spec: RunnerSpec, template: TemplateSpec, operating_mode: Operatin
         ),
         operating_mode=operating_mode or spec.operating_mode,
         idle_timeout=spec.lifecycle.idle_timeout or defaults.lifecycle.idle_timeout,
+        languages=tuple(language.name for language in template.languages),
     )
     broken = [*_broken(made, spec, template)]
     if broken:
         raise SpecInvalid("; ".join(broken))
     return made
+
+
+def _image_of(language: str | None, template: TemplateSpec) -> str | None:
+    """None without a language, and for one that the template does not have, which :func:`_broken` tells."""
+    return next((entry.image for entry in template.languages if entry.name == language), None)
 
 
 def _env(defaults: tuple[FixedEnvVar, ...], own: tuple[EnvVar, ...]) -> tuple[EnvVar, ...]:
@@ -116,7 +126,13 @@ def _broken(made: EffectiveSpec, spec: RunnerSpec, template: TemplateSpec) -> It
         yield "spec.runtimeClusterRef: only the operator's own cluster runs sandboxes; remove the field"
     if made.working_dir != WORKSPACE and not made.working_dir.startswith(f"{WORKSPACE}/"):
         yield f"spec.workingDir: {made.working_dir} is not in {WORKSPACE}"
-    image = spec.image or template.defaults.image
+    if spec.language is not None and spec.language not in made.languages:
+        listed = ", ".join(made.languages) or "none"
+        yield (
+            f"spec.language: template {spec.template_ref.name} has no image for {spec.language}; it has {listed}. "
+            "Choose one of them, or leave the field out for the default image"
+        )
+    image = spec.image or _image_of(spec.language, template) or template.defaults.image
     yield from (f"spec.image: {fault}" for fault in images.faults(image, template, spec.template_ref.name))
     if (size := len(made.app_json().encode())) > APP_BYTES:
         yield f"spec.command, spec.processes and spec.restartOn have {size} bytes together; {APP_BYTES} are allowed"

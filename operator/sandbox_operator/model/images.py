@@ -146,14 +146,16 @@ def faults(text: str, template: TemplateSpec, name: str) -> Iterator[str]:
         return
     if not allowed(ref, template):
         listed = ", ".join(template.bounds.images) or "only its default image"
-        yield f"{text} is not allowed by template {name} ({listed})"
+        languages = ", ".join(language.name for language in template.languages)
+        more = f"; spec.language: {languages}" if languages else ""
+        yield f"{text} is not allowed by template {name} ({listed}{more})"
     if template.bounds.require_digest and not ref.digest:
         yield f"{text} has no digest, and template {name} requires one (…@sha256:…)"
 
 
 def allowed(ref: ImageRef, template: TemplateSpec) -> bool:
-    """The template's own two images as they are named there, and what a pattern of its bounds matches."""
-    if str(ref) in {canonical(template.defaults.image), canonical(template.agent_image)}:
+    """The template's own images and those of its languages as they are named there, and what a pattern of its bounds matches."""
+    if str(ref) in {canonical(text) for _, text in _own(template)}:
         return True
     return any(parse_pattern(pattern).matches(ref) for pattern in template.bounds.images)
 
@@ -167,7 +169,7 @@ def template_faults(template: TemplateSpec) -> Iterator[str]:
             yield f"spec.bounds.images[{number}]: {error}"
     if template.bounds.signatures.keys and not template.bounds.require_digest:
         yield "spec.bounds.requireDigest: must be true with signatures, which are of digests"
-    for field, text in (("spec.agentImage", template.agent_image), ("spec.defaults.image", template.defaults.image)):
+    for field, text in _own(template):
         try:
             ref = parse(text)
         except ImageError as error:
@@ -175,3 +177,10 @@ def template_faults(template: TemplateSpec) -> Iterator[str]:
             continue
         if template.bounds.require_digest and not ref.digest:
             yield f"{field}: {text} has no digest: name it as repository@sha256:…, or set spec.bounds.requireDigest to false"
+
+
+def _own(template: TemplateSpec) -> Iterator[tuple[str, str]]:
+    """Field and image of all that the template names."""
+    yield "spec.agentImage", template.agent_image
+    yield "spec.defaults.image", template.defaults.image
+    yield from ((f"spec.languages[{number}].image", language.image) for number, language in enumerate(template.languages))

@@ -12,6 +12,10 @@ Quantity = str | int
 """As in the Kubernetes API: ``1`` and ``"1"`` are both right; see :func:`sandbox_operator.model.quantity.parse_quantity`."""
 
 
+class NameRef(Record, frozen=True, kw_only=True):
+    name: str
+
+
 class KeyRef(Record, frozen=True, kw_only=True):
     name: str
     key: str

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sandbox_operator.model.parts import EnvVar, FixedEnvVar, Lifecycle, Resources, Storage
+from sandbox_operator.model.parts import EnvVar, FixedEnvVar, Lifecycle, NameRef, Resources, Storage
 from sandbox_operator.model.record import Record
 from sandbox_protocol.names import DEFAULT_TEMPLATE
 
 
 class TemplateRef(Record, frozen=True, kw_only=True):
     name: str = DEFAULT_TEMPLATE
-
-
-class NameRef(Record, frozen=True, kw_only=True):
-    name: str
 
 
 class ProcessSpec(Record, frozen=True, kw_only=True):
@@ -34,6 +30,7 @@ class RunnerSpec(Record, frozen=True, kw_only=True):
     template_ref: TemplateRef = TemplateRef()
     project_ref: NameRef | None = None
     image: str | None = None
+    language: str | None = None
     command: tuple[str, ...] = ()
     working_dir: str | None = None
     port: int = 3000

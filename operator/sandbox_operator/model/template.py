@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from msgspec import field
 
-from sandbox_operator.model.parts import FixedEnvVar, Quantity, Resources, Storage
+from sandbox_operator.model.parts import FixedEnvVar, NameRef, Quantity, Resources, Storage
 from sandbox_operator.model.record import Record
 
 
@@ -57,14 +57,25 @@ class Bounds(Record, frozen=True, kw_only=True):
     runners: RunnerBounds = RunnerBounds()
 
 
+class Language(Record, frozen=True, kw_only=True):
+    name: str
+    image: str
+    description: str = ""
+
+
 class Mirror(Record, frozen=True, kw_only=True):
     cidr: str
     ports: tuple[int, ...]
 
 
+class Releases(Record, frozen=True, kw_only=True):
+    url: str
+
+
 class Egress(Record, frozen=True, kw_only=True):
     profile: Literal["none", "mirror", "public"] = "none"
     mirrors: tuple[Mirror, ...] = ()
+    releases: Releases | None = None
     dns: Literal["cluster", "none"] | None = None
     blocked: tuple[str, ...] = ()
 
@@ -108,6 +119,8 @@ class TemplateSpec(Record, frozen=True, kw_only=True):
     defaults: Defaults
     bounds: Bounds = Bounds()
     agent_image: str
+    languages: tuple[Language, ...] = ()
+    image_pull_secrets: tuple[NameRef, ...] = ()
     egress: Egress = Egress()
     runtime_class_name: str | None = None
     host_users: bool = False

@@ -36,6 +36,8 @@ class Runtime:
     """API versions and kinds of the cluster that a template may ask for: ``<group>/<version>/<Kind>``."""
     preview_url: str = ""
     """Where its app is seen, with ``{port}`` in it; the app is told."""
+    pull_secret: bool = False
+    """Whether there is a Secret ``image-pull``."""
 
 
 def schema(spec: EffectiveSpec, template: TemplateSpec, runtime: Runtime) -> dict[str, Any]:
@@ -65,6 +67,7 @@ def schema(spec: EffectiveSpec, template: TemplateSpec, runtime: Runtime) -> dic
                 "egress": egress.rules(template.egress),
                 "dns": egress.has_dns(template.egress),
                 "envRevision": runtime.env_revision,
+                "imagePullSecrets": [{"name": names.PULL_SECRET}] if runtime.pull_secret else [],
                 "capabilities": sorted(runtime.capabilities),
             },
         },

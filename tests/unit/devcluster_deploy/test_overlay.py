@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from devcluster.deploy.overlay import CONFIG_MAP, Mirrors, OverlayError, Signatures, Site, adapt
+from devcluster.deploy.overlay import CONFIG_MAP, Language, Mirrors, OverlayError, Signatures, Site, adapt
 
 OPERATOR, RUNNER = "localhost/sandbox-operator@sha256:aa", "localhost/sandbox-runner@sha256:bb"
 MIRRORS = Mirrors("http://203.0.113.20:4873/", "http://203.0.113.20:3141/index/", "203.0.113.20/32", (4873, 3141))
@@ -63,6 +63,14 @@ def test_the_template_asks_for_signatures_by_the_key_that_made_those_in_the_conf
     assert made["image-signatures"]["data"] == {"sha256-bb.sig": "line"}
     assert made["image-signatures"]["metadata"]["namespace"] == "sandbox-system"
     assert "bounds" not in adapted(template())["spec"]
+
+
+def test_the_template_offers_the_images_of_languages_that_are_loaded() -> None:
+    go = Language("go", "localhost/sandbox-go@sha256:cc", "Go.")
+    assert adapted(template(), Site(SITE.images, None, None, [go]))["spec"]["languages"] == [
+        {"name": "go", "image": "localhost/sandbox-go@sha256:cc", "description": "Go."}
+    ]
+    assert "languages" not in adapted(template())["spec"]
 
 
 def test_without_mirrors_the_template_keeps_its_egress_and_environment() -> None:

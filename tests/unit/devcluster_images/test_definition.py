@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devcluster.images.definition import IMAGES, Image, content_key, copied_paths
+from devcluster.images.definition import IMAGES, LANGUAGES, Image, content_key, copied_paths
 from devcluster.settings import REPOSITORY
 
 IMAGE = Image("app", "localhost/app", "Dockerfile.app")
@@ -72,7 +72,23 @@ def test_a_missing_source_is_named(tree: Path) -> None:
         key(tree)
 
 
-@pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
+def test_key_of_an_image_on_another_changes_with_that_one(tree: Path) -> None:
+    (tree / "Dockerfile.more").write_text("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n")
+    more = Image("more", "localhost/more", "Dockerfile.more", IMAGE)
+    before = content_key(tree, more, "debian", "docker")
+    (tree / "a.txt").write_text("b")
+    assert content_key(tree, more, "debian", "docker") != before
+    assert more.stack() == (more, IMAGE)
+
+
+@pytest.mark.parametrize("image", LANGUAGES, ids=lambda image: image.name)
+def test_an_image_on_another_has_no_base_of_its_own_and_runs_as_the_app_s_user(image: Image) -> None:
+    lines = (REPOSITORY / image.dockerfile).read_text().splitlines()
+    assert ("ARG BASE_IMAGE" in lines) == (image.on is not None)
+    assert [line for line in lines if line.startswith("USER")][-1] == "USER 1000:1000"
+
+
+@pytest.mark.parametrize("image", [*IMAGES, *LANGUAGES], ids=lambda image: image.name)
 def test_dockerignore_lets_in_all_that_is_copied(image: Image) -> None:
     allowed = [line[1:] for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     for source in copied_paths((REPOSITORY / image.dockerfile).read_text()):

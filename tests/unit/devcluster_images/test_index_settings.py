@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from devcluster.images import index_settings
-from devcluster.images.index_settings import parse_pip_config, render_pip_conf
+from devcluster.images.index_settings import parse_pip_config, render_npmrc, render_pip_conf
 
 LISTING = """global.index-url='https://global.example/simple'
 :env:.index-url='https://user:pass@index.example/simple'
@@ -38,3 +38,9 @@ def test_the_secret_file_is_readable_by_its_owner_alone(tmp_path: Path, monkeypa
     secrets = index_settings.write_build_secrets(tmp_path, "python3")
     assert secrets["pip.conf"].stat().st_mode & 0o777 == 0o600
     assert "user:pass" in secrets["pip.conf"].read_text()
+
+
+def test_npm_is_told_the_registry_and_the_bundle_and_asks_nothing_else() -> None:
+    lines = render_npmrc("https://npm.example/", has_bundle=True).splitlines()
+    assert lines[:2] == ["registry=https://npm.example/", "cafile=/run/secrets/ca.crt"]
+    assert "registry=" not in render_npmrc("", has_bundle=False)

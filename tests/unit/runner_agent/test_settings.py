@@ -19,12 +19,12 @@ def test_the_environment_of_the_template_is_read() -> None:
         {
             "SANDBOX_DATA": "/d",
             "SANDBOX_CONTROL_DIR": "/c",
-            "SANDBOX_APP": '{"command":["npm","run","dev"],"port":8080,"workingDir":"/workspace/app"}',
+            "SANDBOX_APP": '{"command":["npm","run","dev"],"port":8080,"workingDir":"/workspace/app","languages":["go"]}',
             "SANDBOX_LIMITS": '{"files":7,"log_bytes":2000000}',
         }
     )
     assert (settings.data, settings.control_dir) == (Path("/d"), Path("/c"))
-    assert settings.app == AppSettings(("npm", "run", "dev"), 8080, "/workspace/app")
+    assert settings.app == AppSettings(("npm", "run", "dev"), 8080, "/workspace/app", languages=("go",))
     assert settings.limits == SyncLimits(files=7)
     assert settings.log_bytes == 2_000_000
 
@@ -51,6 +51,7 @@ def test_a_process_may_begin_in_a_folder_of_its_own() -> None:
         ("SANDBOX_APP", '{"port":0}', "port"),
         ("SANDBOX_APP", '{"workingDir":"app"}', "workingDir"),
         ("SANDBOX_APP", '{"processes":[{"name":"api","command":["a"],"workingDir":"api"}]}', "workingDir of api"),
+        ("SANDBOX_APP", '{"languages":"go"}', "languages"),
         ("SANDBOX_LIMITS", '{"file":1}', "file"),
         ("SANDBOX_LIMITS", '{"files":0}', "files"),
         ("SANDBOX_LIMITS", '{"files":true}', "files"),

@@ -186,9 +186,9 @@ class FakeApi:
             return web.json_response(self.add(name, patch.get("spec"), namespace), status=201)
         runner = self._found(request)
         metadata = {**runner["metadata"], "generation": runner["metadata"]["generation"] + 1}
-        return web.json_response(
-            self._put({**runner, "metadata": metadata, "spec": {**runner["spec"], **patch.get("spec", {})}}, "MODIFIED")
-        )
+        merged = {**runner["spec"], **patch.get("spec", {})}
+        spec = {field: value for field, value in merged.items() if value is not None}
+        return web.json_response(self._put({**runner, "metadata": metadata, "spec": spec}, "MODIFIED"))
 
     async def _delete(self, request: web.Request) -> web.Response:
         runner = self._found(request)

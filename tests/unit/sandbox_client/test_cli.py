@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -197,3 +198,41 @@ def test_changes_are_shown_with_whose_they_are(api: FakeApi, capsys: pytest.Capt
     api.events = [[{"type": "MODIFIED", "path": "a b", "entryType": "file", "size": 2048, "cursor": "1-1", "origin": "app"}]]
     assert main(["watch", "shop", "--cursor", "1-0"]) == 1  # the second watch is refused
     assert capsys.readouterr().out == "MODIFIED app  a b (2.0 KiB)\n"
+
+
+def spec(api: FakeApi) -> dict[str, Any]:
+    (runner,) = api.runners.values()
+    return dict(runner["spec"])
+
+
+def test_one_command_switches_to_the_image_for_a_language_and_another_back(
+    api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runner = api.add("shop", {"image": "registry.test/mine", "port": 4000})
+    runner["status"] = {"languages": [{"name": "go", "description": "Go."}, {"name": "bun"}]}
+    assert main(["use", "shop", "go"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "spec.image, registry.test/mine, is given up",
+        "shop gets a new pod with the image for go of its template; its files stay",
+    ]
+    assert spec(api) == {"language": "go", "port": 4000}
+    assert main(["use", "shop"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "LANGUAGE  USED  IMAGE",
+        "default         The template's default image.",
+        "go        yes   Go.",
+        "bun",
+    ]
+    assert main(["use", "shop", "go"]) == 0
+    assert "uses go already" in capsys.readouterr().out
+    assert main(["use", "shop", "default"]) == 0
+    assert spec(api) == {"port": 4000}
+
+
+def test_a_language_that_the_template_does_not_have_is_refused_with_those_it_has(
+    api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.add("shop")["status"] = {"languages": [{"name": "go"}]}
+    assert main(["use", "shop", "rust"]) == 1
+    assert "Error: the template of shop has no image for rust; it has default, go" in capsys.readouterr().err
+    assert "language" not in spec(api)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from sandbox_operator.controller.deletion import Deleter
 from sandbox_operator.controller.env_secret import EnvReader
 from sandbox_operator.controller.events import Recorder
 from sandbox_operator.controller.pods import Why
-from sandbox_operator.controller.prepare import Preparer, Surroundings
+from sandbox_operator.controller.prepare import Preparer, Sources, Surroundings
 from sandbox_operator.controller.provenance import Provenance
+from sandbox_operator.controller.pull_secret import PullSecrets
 from sandbox_operator.controller.reconcile import Parts, Reconciler
 from sandbox_operator.controller.reporting import Reporter
 from sandbox_operator.controller.templates import Templates
@@ -83,7 +85,7 @@ class Scene:
             preparer=Preparer(
                 target,
                 children,
-                EnvReader(cluster, "sandbox-system"),
+                Sources(EnvReader(cluster, "sandbox-system"), PullSecrets(cluster, "sandbox-system")),
                 Surroundings("sandbox-system", ("10.96.0.1:443",), frozenset()),
                 Provenance(cluster, "sandbox-system", NoRegistry()),  # type: ignore[arg-type]
             ),
@@ -411,6 +413,54 @@ async def test_env_from_a_secret_arrives_and_a_new_value_restarts_the_app(scene:
     await scene()
     assert scene.made("secrets", "env")["data"] == {"A": "Qg=="}
     assert revision() != first
+
+
+def pulling(generation: int, *secret_names: str) -> dict[str, Any]:
+    spec = {**TEMPLATE["spec"], "imagePullSecrets": [{"name": name} for name in secret_names]}
+    return {"metadata": {"name": "sandbox-runner", "uid": "t", "generation": generation}, "spec": spec}
+
+
+async def test_credentials_of_a_registry_reach_the_pod_and_go_with_the_template_s_wish(scene: Scene) -> None:
+    content = base64.b64encode(b'{"auths":{"registry.test":{"auth":"YTph"}}}').decode()
+    metadata = {"name": "team-pull", "namespace": "sandbox-system", "uid": "s"}
+    docker = {"metadata": metadata, "type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": content}}
+    scene.put(resources.SECRETS, docker)
+    scene.put(resources.TEMPLATES, pulling(2, "team-pull"))
+    await scene()
+    assert scene.made("secrets", "image-pull")["data"] == {".dockerconfigjson": content}
+    assert scene.made("secrets", "image-pull")["type"] == "kubernetes.io/dockerconfigjson"
+    pod = scene.made("deployments", "runner")["spec"]["template"]["spec"]
+    assert pod["imagePullSecrets"] == [{"name": "image-pull"}]
+    assert "image-pull" not in str(pod["containers"]) + str(pod["initContainers"]) + str(pod["volumes"])
+    # a controller that has just started knows nothing of what it wrote
+    scene.reconciler.forget(UID)
+    scene.put(resources.TEMPLATES, pulling(3))
+    await scene()
+    assert ("secrets", NAMESPACE, "image-pull") not in scene.cluster.objects
+    assert scene.made("deployments", "runner")["spec"]["template"]["spec"]["imagePullSecrets"] == []
+
+
+async def test_credentials_that_are_missing_are_said_and_looked_for_again(scene: Scene) -> None:
+    scene.put(resources.TEMPLATES, pulling(2, "absent"))
+    assert await scene() == 10
+    assert scene.condition("Ready") == "False PullSecretUnusable"
+    assert "Secret sandbox-system/absent does not exist" in scene.message("Ready")
+
+
+async def test_a_runner_is_told_the_languages_of_its_template_also_when_it_names_another(scene: Scene) -> None:
+    languages = [{"name": "go", "image": IMAGE.replace("sandbox-runner", "sandbox-go"), "description": "Go."}]
+    spec = {**TEMPLATE["spec"], "languages": languages}
+    scene.put(resources.TEMPLATES, {"metadata": {"name": "sandbox-runner", "uid": "t", "generation": 2}, "spec": spec})
+    scene.runner(2, language="rust")
+    await scene()
+    assert scene.condition("Ready") == "False SpecInvalid"
+    assert scene.status["languages"] == [{"name": "go", "description": "Go."}]
+    scene.runner(3, language="go")
+    await scene()
+    containers = scene.made("deployments", "runner")["spec"]["template"]["spec"]["containers"]
+    assert containers[0]["image"] == languages[0]["image"]
+    namespace = scene.cluster.objects["namespaces", "", NAMESPACE]
+    assert languages[0]["image"] in namespace["metadata"]["annotations"][names.ANNOTATION_IMAGES].split()
 
 
 async def test_a_failing_api_server_is_said_and_tried_again(scene: Scene) -> None:

@@ -120,6 +120,7 @@ def test_the_walk_notices_a_field_that_only_one_side_has() -> None:
         "egress.extra: only in the CRD",
         "egress.mirrors: only in the record",
         "egress.profile: other values allowed",
+        "egress.releases: only in the record",
     ]
 
 

@@ -63,6 +63,10 @@ def test_a_reference_grant_is_made_only_where_the_gateway_api_is() -> None:
     assert "ReferenceGrant/preview" in rendered(capabilities=frozenset({"gateway.networking.k8s.io/v1beta1/ReferenceGrant"}))
 
 
+def test_a_pod_names_no_credential_to_pull_with_unless_there_is_one() -> None:
+    assert pod(rendered())["imagePullSecrets"] == []
+
+
 def test_everything_lies_in_the_runtime_namespace() -> None:
     assert {entry["metadata"].get("namespace", NAMESPACE) for entry in rendered().values()} == {NAMESPACE}
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,29 +35,6 @@ EDIT_SECONDS = 25.0
 
 Kind = Literal["up", "told", "either"]
 _KINDS: tuple[Kind, ...] = ("up", "told", "either")
-_KEYS = frozenset(
-    # fmt: off
-    (
-        "framework",
-        "expect",
-        "generator",
-        "setup",
-        "file",
-        "text",
-        "place",
-        "says",
-        "remedy",
-        "broken",
-        "look",
-        "once",
-        "holds",
-        "ready",
-        "edit",
-        "sample",
-        "f5",
-    )
-    # fmt: on
-)
 
 
 class ExpectationError(ValueError):
@@ -122,6 +99,15 @@ class Expectation:
     def text(self) -> str:
         """What the page shows first."""
         return self.places[0].text if self.places else ""
+
+
+_KEYS = {field.name for field in fields(Expectation)} - {"name", "kind", "places", "looks"} | {
+    "expect",
+    "file",
+    "text",
+    "place",
+    "look",
+}
 
 
 def parse(name: str, content: str) -> Expectation:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 
 from devcluster.settings import State, state_from_environment
@@ -55,10 +56,18 @@ def main() -> int:
 async def run(state: State, chosen: list[Expectation], revision: str, jobs: int = JOBS) -> list[Record]:
     """Saves and prints each record as its project ends."""
     turns = asyncio.Semaphore(jobs)
+    task = asyncio.current_task()
+    assert task is not None
+    # as an interrupt does, so that no sandbox outlives a run that was ended
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
     async def one(stage: Stage, project: Expectation) -> Record:
         async with turns:
-            record = await play(stage, project, revision)
+            try:
+                record = await play(stage, project, revision)
+            except Exception as error:  # whatever one project meets, the others are played
+                failure = f"harness: {type(error).__name__}: {error}"
+                record = Record(project.name, project.framework, project.kind, revision, failure=failure)
         results.save(record, stage.results)
         print(page.line(record), flush=True)
         return record

@@ -11,6 +11,7 @@ from pathlib import Path
 from playwright.async_api import Error as BrowserError
 from playwright.async_api import Page
 
+from devcluster.kubectl import KubectlError
 from sandbox_client import NeverReady, RunnerStatus, Sandbox, SandboxError
 from tests.apps import projects, seeing
 from tests.apps.expectation import Broken, Expectation, Look, Place
@@ -230,7 +231,7 @@ async def play(stage: Stage, project: Expectation, revision: str, *, restarts: b
         await _acts(acting, restarts=restarts)
     except StepError as error:
         record.failure = str(error)
-    except (SandboxError, CommandError, BrowserError, TimeoutError, OSError) as error:
+    except (SandboxError, CommandError, KubectlError, BrowserError, TimeoutError, OSError) as error:
         record.failure = f"{type(error).__name__}: {_cut(str(error))}"
     finally:
         record.seconds = time.monotonic() - begin

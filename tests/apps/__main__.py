@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import signal
 import sys
+from dataclasses import replace
 
 from devcluster.settings import State, state_from_environment
 from tests.apps import page, projects, results
@@ -24,6 +25,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.apps", description=__doc__)
     parser.add_argument("names", nargs="*", help="projects, or the beginning of names with a * at its end; default: all")
     parser.add_argument("--jobs", type=int, default=JOBS, help="projects at a time")
+    parser.add_argument(
+        "--patience", type=float, default=1.0, help="times the seconds that a project has, on a machine with other work"
+    )
     parser.add_argument("--missing", action="store_true", help="only those without a good result of this revision")
     parser.add_argument("--list", action="store_true", help="print the names and run nothing")
     parser.add_argument("--no-page", action="store_true", help="leave docs/apps.md as it is")
@@ -35,6 +39,7 @@ def main() -> int:
     except (ExpectationError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
+    chosen = [replace(item, ready=item.ready * arguments.patience, edit=item.edit * arguments.patience) for item in chosen]
     revision = results.product_revision()
     if arguments.missing:
         good = {record.project for record in _kept(state) if record.passed and record.revision == revision}

@@ -3,3 +3,5 @@
 from tests.harness.fixtures import cluster
 
 __all__ = ["cluster"]
+
+collect_ignore = ["corpus"]  # projects may bring tests of their own

@@ -79,7 +79,7 @@ class Play:
                 await asyncio.gather(verdict, return_exceptions=True)
         if self.project.kind == "told" and await seeing.ours(self.page) == "":
             return True
-        raise StepError(f"up: not within {self.project.ready:.0f} s; the page says: {_cut(await seeing.text(self.page))}")
+        raise StepError(f"up: not within {self.project.ready:.0f} s; the page says: {_cut(await seeing.shown(self.page))}")
 
     async def _told(self) -> None:
         """The page must say the same as the status: in red, and with every word that makes it the right sentence."""
@@ -92,7 +92,7 @@ class Play:
             return not missing
 
         if await seeing.until(self.page, says, self.project.edit) is None:
-            shown = _cut(await seeing.text(self.page))
+            shown = _cut(await seeing.shown(self.page))
             raise StepError(f"told: the page does not say {', '.join(map(repr, missing))}; it says: {shown}")
         if not await seeing.ours(self.page):
             raise StepError("told: the sentence is on a page of the app's, not on the sandbox's own")
@@ -122,7 +122,7 @@ class Play:
         try:
             await seeing.again(other, "/".join(self.page.url.split("/")[:3]) + look.path)
             if await seeing.until(other, lambda text: look.text in text, _LOOK_SECONDS) is None:
-                raise StepError(f"look: {look.path} does not show {look.text!r}, but: {_cut(await seeing.text(other))}")
+                raise StepError(f"look: {look.path} does not show {look.text!r}, but: {_cut(await seeing.shown(other))}")
         finally:
             await other.close()
 
@@ -139,7 +139,7 @@ class Play:
         if seen is not None:
             return passed
         told = f"{result.written} written, {'restarted' if result.restarted else 'not restarted'}"
-        before = _cut(await seeing.text(self.page))
+        before = _cut(await seeing.shown(self.page))
         await seeing.again(self.page)
         after = await seeing.until(self.page, lambda text: words in text, _LOOK_SECONDS)
         how = "only after F5" if after is not None else f"not even after F5; the page shows: {before}"
@@ -168,7 +168,7 @@ class Play:
         await self._back("pod deleted")
         await seeing.again(self.page)
         if await seeing.until(self.page, lambda text: all(words in text for words in shown), self.project.ready) is None:
-            raise StepError(f"pod deleted: the page does not come back; it says: {_cut(await seeing.text(self.page))}")
+            raise StepError(f"pod deleted: the page does not come back; it says: {_cut(await seeing.shown(self.page))}")
 
     async def _back(self, step: str) -> RunnerStatus:
         try:
@@ -197,7 +197,7 @@ class Play:
             await seeing.again(self.page)
             how = "after F5"
             if await seeing.until(self.page, shown, self.project.edit) is None:
-                text = _cut(await seeing.text(self.page))
+                text = _cut(await seeing.shown(self.page))
                 raise StepError(f"broken: none of {', '.join(map(repr, broken.shows))} is on the page, which shows: {text}")
         look = await seeing.ours(self.page)
         if look and not await self._reddens():
@@ -267,7 +267,7 @@ async def _remedied(acting: Play) -> None:
     await acting.stage.client.apply(acting.sandbox.name, project.remedy)
     await acting.sandbox.wait_app(timeout=project.ready)
     if await seeing.until(acting.page, lambda text: project.text in text, project.edit) is None:
-        raise StepError(f"remedy: the page does not come; it says: {_cut(await seeing.text(acting.page))}")
+        raise StepError(f"remedy: the page does not come; it says: {_cut(await seeing.shown(acting.page))}")
     acting.record.notes.append("does come up when told so")
 
 
@@ -278,7 +278,7 @@ async def _keep(acting: Play) -> None:
     with contextlib.suppress(BrowserError):
         await acting.page.screenshot(path=folder / f"{name}.png", timeout=5000)
     text = (
-        f"{acting.record.failure}\n\npage:\n{await seeing.text(acting.page)}\n\n{await acting.stage.described(acting.sandbox)}\n"
+        f"{acting.record.failure}\n\npage:\n{await seeing.shown(acting.page)}\n\n{await acting.stage.described(acting.sandbox)}\n"
     )
     (folder / f"{name}.txt").write_text(text)
 

@@ -32,6 +32,12 @@ async def text(page: Page) -> str:
     return "\n".join([await _of(frame, _TEXT) for frame in page.frames])
 
 
+async def shown(page: Page) -> str:
+    """The text for a person who asks what is there: a page that is just coming is waited for, but not long."""
+    await until(page, lambda found: bool(found.strip()), _FRAME_SECONDS)
+    return await text(page)
+
+
 async def ours(page: Page) -> str:
     """Empty when the app's own page is open, else `red` or `waiting`."""
     colour = await _of(page.main_frame, _OURS)

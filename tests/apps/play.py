@@ -98,6 +98,7 @@ class Play:
             raise StepError("told: the sentence is on a page of the app's, not on the sandbox's own")
         if not await self._reddens():
             raise StepError("told: the page says it, but still looks as if it waits")
+        self.record.says = await seeing.sentence(self.page)
 
     async def look_around(self) -> None:
         for look in self.project.looks:
@@ -265,8 +266,7 @@ async def _remedied(acting: Play) -> None:
     """What the sentence asks for is done: then it comes up, on the page that is open."""
     project = acting.project
     await acting.stage.client.apply(acting.sandbox.name, project.remedy)
-    await acting.sandbox.wait_app(timeout=project.ready)
-    if await seeing.until(acting.page, lambda text: project.text in text, project.edit) is None:
+    if await seeing.until(acting.page, lambda text: project.text in text, project.ready) is None:
         raise StepError(f"remedy: the page does not come; it says: {_cut(await seeing.shown(acting.page))}")
     acting.record.notes.append("does come up when told so")
 

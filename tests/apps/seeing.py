@@ -24,6 +24,9 @@ _OURS = """() => {
   const card = document.querySelector('body > main[role=status]')
   return card === null ? '' : getComputedStyle(card).borderTopColor
 }"""
+_SENTENCE = (
+    """() => ['h1', 'p'].map(part => document.querySelector(`body > main[role=status] ${part}`)?.innerText ?? '').join(': ')"""
+)
 _RED = "rgb(220, 38, 38)"
 
 
@@ -42,6 +45,11 @@ async def ours(page: Page) -> str:
     """Empty when the app's own page is open, else `red` or `waiting`."""
     colour = await _of(page.main_frame, _OURS)
     return "" if not colour else "red" if colour == _RED else "waiting"
+
+
+async def sentence(page: Page) -> str:
+    """Title and message of our own page."""
+    return await _of(page.main_frame, _SENTENCE)
 
 
 async def until(page: Page, wanted: Callable[[str], bool], seconds: float) -> float | None:

@@ -217,7 +217,7 @@ class Play:
         return False
 
 
-async def play(stage: Stage, project: Expectation, revision: str, *, restarts: bool = True) -> Record:
+async def play(stage: Stage, project: Expectation, revision: str) -> Record:
     """Everything that is expected of a project, and its record; the sandbox is gone afterwards."""
     record = Record(project.name, project.framework, project.kind, revision)
     begin = time.monotonic()
@@ -232,7 +232,7 @@ async def play(stage: Stage, project: Expectation, revision: str, *, restarts: b
     acting = Play(stage, project, record, folder, sandbox, await context.new_page())
     try:
         await sandbox.wait_ready()
-        await _acts(acting, restarts=restarts)
+        await _acts(acting)
     except StepError as error:
         record.failure = str(error)
     except (SandboxError, CommandError, KubectlError, BrowserError, TimeoutError, OSError) as error:
@@ -247,7 +247,7 @@ async def play(stage: Stage, project: Expectation, revision: str, *, restarts: b
     return record
 
 
-async def _acts(acting: Play, *, restarts: bool) -> None:
+async def _acts(acting: Play) -> None:
     project, record = acting.project, acting.record
     await acting.bring_up()
     if record.verdict == "told":
@@ -257,9 +257,9 @@ async def _acts(acting: Play, *, restarts: bool) -> None:
     await acting.look_around()
     for number, words in enumerate(_EDITS):
         record.edits.append(await acting.edit(number, words))
-        if restarts and number == 0:
+        if number == 0:
             await acting.lose_agent()
-        if restarts and number == 1:
+        if number == 1:
             await acting.lose_pod()
     if project.broken is not None:
         await acting.break_and_mend(project.broken)

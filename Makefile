@@ -11,7 +11,7 @@ UV = index=$$(.venv/bin/pip config get global.index-url 2>/dev/null || true); .v
 GO := CGO_ENABLED=0 GOTOOLCHAIN=local GOPROXY=off go
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 
-.PHONY: help demo test test-unit test-cluster test-e2e test-walls test-gvisor test-teardown check bench bench-edits soak fuzz cluster-up cluster-down cluster-status images language-images \
+.PHONY: help demo test test-unit test-cluster test-e2e test-apps test-walls test-gvisor test-teardown check bench bench-edits soak fuzz cluster-up cluster-down cluster-status images language-images \
         load-sandbox-runner-image deploy undeploy locks up
 
 help: ## this list
@@ -34,7 +34,7 @@ up: .venv/ready ## cluster, images and operator, without the demo
 	@$(PY) -m devcluster.everything
 
 test: .venv/ready check test-unit up ## unit, cluster and end-to-end tests on the same cluster
-	@$(PYTEST) tests/cluster tests/e2e tests/audit
+	@$(PYTEST) tests/cluster tests/e2e tests/apps tests/audit
 
 test-unit: .venv/ready ## no cluster, no network
 	@cd launcher && $(GO) test ./...
@@ -45,6 +45,9 @@ test-cluster: up ## against the real cluster
 
 test-e2e: up ## real Chromium
 	@$(PYTEST) tests/e2e
+
+test-apps: up ## every project of tests/apps/corpus in a sandbox and in Chromium, or APPS='astro next*'; writes docs/apps.md; an hour
+	@$(PY) -m tests.apps $(APPS)
 
 # A cluster keeps the address families it was made with, so the attacks by IPv6 want a new one, on a machine that has it.
 IPV6 = $(shell d=$${DEVCLUSTER_STATE:-.devcluster}; [ -e $$d/driver ] || [ -e $$d/etcd ] || [ ! -e /proc/net/if_inet6 ] || echo --with ipv6)

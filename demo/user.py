@@ -47,7 +47,7 @@ def make(state: State, namespace: str) -> DemoUser:
     ]
     kubectl(state, "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
     token = kubectl(state, "create", "token", NAME, f"--namespace={namespace}", f"--duration={TOKEN_HOURS}h").strip()
-    file = state.root / "demo.kubeconfig"
+    file = state.root / f"{namespace}.kubeconfig"
     _write_private(file, yaml.safe_dump(_kubeconfig(state, namespace, token)))
     return DemoUser(namespace, file, Path(kubectl_argv(state)[0]))
 

@@ -1,0 +1,12 @@
+from flask import Flask
+
+app = Flask(__name__)
+
+
+@app.get("/")
+def home():
+    return "<!doctype html><title>x</title><h1>HELLO ONE</h1>"
+
+
+if __name__ == "__main__":
+    app.run(debug=True, port=5001)

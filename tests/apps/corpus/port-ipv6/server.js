@@ -1,0 +1,1 @@
+require('http').createServer((q, r) => { r.setHeader('content-type', 'text/html'); r.end('<!doctype html><title>x</title><h1>HELLO ONE</h1>') }).listen(5000, '::1')

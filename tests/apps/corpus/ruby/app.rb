@@ -1,0 +1,2 @@
+require 'sinatra'
+get('/') { '<h1>HELLO ONE</h1>' }

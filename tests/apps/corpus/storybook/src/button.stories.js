@@ -1,0 +1,2 @@
+export default { title: 'Button' }
+export const Primary = { render: () => `<button>HELLO ONE</button>` }

@@ -1,0 +1,1 @@
+document.querySelector('#h').textContent = 'HELLO ONE'

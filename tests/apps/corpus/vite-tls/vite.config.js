@@ -1,0 +1,2 @@
+import ssl from '@vitejs/plugin-basic-ssl'
+export default { plugins: [ssl()] }

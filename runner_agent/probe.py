@@ -16,7 +16,6 @@ from functools import cache
 ANSWER_SECONDS = 300.0
 """For the first byte of an answer. The first page of a large app on a small machine takes a minute to compile."""
 ACCEPT_SECONDS = 1.0
-HOSTS = ("127.0.0.1", "::1")
 _HEAD_SECONDS = 2.0
 """From the status line to the end of the head, of which only the content type is wanted."""
 _HEAD_BYTES = 16384

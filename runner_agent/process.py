@@ -129,7 +129,7 @@ class Process:
 
     def synced(self, changed: Sequence[str]) -> None:
         """Files changed while it goes on running."""
-        if self._lookout is not None:
+        if changed and self._lookout is not None:
             self._lookout.synced()
         if self._unseen is not None:
             self._unseen.update(changed)
@@ -331,16 +331,6 @@ class Process:
 
     async def _watch(self, run: Run, before: Sequence[Listener]) -> None:
         """Until cancelled, at the end of the run."""
-        if self.port is None:
-            await run.started.wait()
-            self._found(Finding(answers=True))
-            return
-        around = self._around
-        setting = "spec.port" if self.name == WEB else f"the port of process {self.name}"
-        post = Post(
-            self.port, setting, self.name == WEB, around.listeners, lambda: around.taken(self), lambda: around.shared(self)
-        )
-        self._lookout = Lookout(post, before)
         async with asyncio.TaskGroup() as group:
 
             def told(finding: Finding) -> None:
@@ -350,7 +340,17 @@ class Process:
                     group.create_task(self._show_unseen(self._unseen))
                 self._found(finding)
 
-            await self._lookout.follow(told)
+            if self.port is None:
+                await run.started.wait()
+                told(Finding(answers=True))
+            else:
+                self._lookout = Lookout(self._post(self.port), before)
+                await self._lookout.follow(told)
+
+    def _post(self, port: int) -> Post:
+        around, web = self._around, self.name == WEB
+        setting = "spec.port" if web else f"the port of process {self.name}"
+        return Post(port, setting, web, around.listeners, lambda: around.taken(self), lambda: around.shared(self))
 
     def _found(self, finding: Finding) -> None:
         self.where, self.ready = finding.where, finding.answers

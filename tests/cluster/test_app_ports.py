@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -143,11 +142,17 @@ def test_a_wrong_port_that_cannot_be_served_says_what_to_set(make_runner: Runner
         sandbox.wait_app()
 
 
-def test_a_port_that_nobody_declared_is_found_where_it_is(make_runner: RunnerFactory) -> None:
-    sandbox = make_runner(
-        "second", {"command": ["sh", "-c", "python3 -u serve.py ::1 4000 & exec python3 -u serve.py 127.0.0.1 3000"]}
-    )
+FETCH = """
+import sys, urllib.request
+request = urllib.request.Request("http://127.0.0.1:7080/", headers={"X-Sandbox-Port": sys.argv[1]})
+print(urllib.request.urlopen(request).read().decode())
+"""
+
+
+def test_a_port_that_nobody_declared_is_found_where_it_is(cluster: Cluster, make_runner: RunnerFactory) -> None:
+    both = "python3 -u serve.py ::1 4000 & exec python3 -u serve.py 127.0.0.1 3000"
+    sandbox = make_runner("second", {"command": ["sh", "-c", both]})
     sandbox.sync({"serve.py": SERVE})
     sandbox.wait_app()
-    assert sandbox.status().process.listening == 3000
-    assert {("::1", 4000), ("127.0.0.1", 3000)} <= set(sandbox.status().listening)
+    until(lambda: {("::1", 4000), ("127.0.0.1", 3000)} <= set(sandbox.status().listening))
+    assert cluster.exec(sandbox, "python3", "-c", FETCH, "4000").strip() == "<h1>::1 localhost:4000</h1>"

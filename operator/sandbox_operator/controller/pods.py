@@ -61,7 +61,7 @@ def facts(pod: Object) -> PodFacts:
         entry["name"]: entry for field in ("initContainerStatuses", "containerStatuses") for entry in status.get(field) or ()
     }
     blocked = _unscheduled(status) or _failed(status)
-    gate = blocked or _gate(statuses.get(GATE))
+    gate = blocked or _unprepared(pod, status) or _gate(statuses.get(GATE))
     agent = gate or _serving(AGENT, statuses.get(AGENT))
     app = agent or _serving(APP, statuses.get(APP))
     return PodFacts(
@@ -80,6 +80,20 @@ def _unscheduled(status: Object) -> Why | None:
             return Why(
                 condition.get("reason") or "Unschedulable", condition.get("message") or "No node has room for the pod yet."
             )
+    return None
+
+
+def _unprepared(pod: Object, status: Object) -> Why | None:
+    """A volume that cannot be mounted, or a runtime that the node lacks, is told in events alone, which nobody here may read."""
+    for condition in status.get("conditions") or ():
+        if (
+            condition["type"] == "PodReadyToStartContainers"
+            and condition["status"] == "False"
+            and status.get("phase") == "Pending"
+        ):
+            name, namespace = pod["metadata"]["name"], pod["metadata"].get("namespace")
+            where = f"kubectl describe pod {name} -n {namespace} names what is in the way"
+            return Why("Starting", f"The node makes the pod's volumes and network. If that lasts, {where}.")
     return None
 
 

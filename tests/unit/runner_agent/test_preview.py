@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from runner_agent import probe
 from runner_agent.activity import Activity
 from runner_agent.logs import LogBook
 from runner_agent.page_reloads import PageReloads
@@ -11,6 +12,7 @@ from runner_agent.preview import Preview
 from runner_agent.preview_heads import response_of, rewritten
 from runner_agent.settings import AppSettings, ProcessSettings, Settings
 from runner_agent.supervisor import Supervisor
+from runner_agent.whereabouts import Where
 from sandbox_protocol import waiting_page
 from sandbox_protocol.http1 import Head, parse_request, parse_response
 from sandbox_protocol.http1_routing import Forward, Reply
@@ -112,6 +114,14 @@ async def test_ports_that_are_not_the_apps_are_refused(scene: Scene, port: str, 
     decision = await scene.preview(request(f"X-Sandbox-Port: {port}"), "")
     assert isinstance(decision, Reply)
     assert decision.response.startswith(b"HTTP/1.1 %d" % code)
+
+
+async def test_an_app_is_asked_where_it_really_is(scene: Scene) -> None:
+    scene.preview._supervisor.web.where = Where("::1", 4321, tls=True)
+    decision = await scene.preview(request("X-Sandbox-Port: 3000"), "")
+    assert isinstance(decision, Forward)
+    assert decision.address == ("::1", 4321, probe.unverified())
+    assert parse_request(b"GET / HTTP/1.1" + decision.block).get(b"host") == b"localhost:4321"
 
 
 async def test_two_ports_are_refused(scene: Scene) -> None:

@@ -601,6 +601,19 @@ async def test_a_sync_that_a_starting_app_did_not_watch_is_shown_to_it_once_it_i
     assert secret.stat().st_mtime_ns == untouched
 
 
+async def test_a_watcher_without_a_port_is_shown_what_was_synced_while_it_started(
+    pods: Callable[..., Pod], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "UNSEEN_SECONDS", (0.05, 0.1))
+    pod = pods("sleep", "60", processes=(worker("css", "sleep", "60"),))
+    (pod.settings.tree / "in.css").write_text("old")
+    await pod.start()
+    await pod.until(lambda: pod.one("css")["ready"])
+    written = (pod.settings.tree / "in.css").stat().st_mtime_ns
+    await pod.supervisor.on_synced(["in.css"], "auto", False)
+    await pod.until(lambda: (pod.settings.tree / "in.css").stat().st_mtime_ns != written)
+
+
 async def test_what_a_sync_changed_is_shown_to_watchers_whose_kernel_does_not_tell_them(
     pods: Callable[..., Pod], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,8 @@ def after(name: str, container: dict[str, Any]) -> dict[str, Any]:
 
 UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
 
+UNPREPARED = {"type": "PodReadyToStartContainers", "status": "False"}
+
 
 @pytest.mark.parametrize(
     ("live", "part", "reason", "says"),
@@ -53,6 +55,7 @@ UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedul
         (pod(conditions=[UNSCHEDULABLE]), "gate", "Unschedulable", "0/1 nodes"),
         (pod(phase="Failed", reason="Evicted", message="low on disk"), "app", "Evicted", "low on disk"),
         (pod(), "gate", "Starting", "starting"),
+        (pod(phase="Pending", conditions=[UNPREPARED]), "gate", "Starting", "kubectl describe pod"),
         (after("gate", waiting("ErrImagePull", "not found", image="x")), "gate", "ImagePullBackOff", "Image x of container gate"),
         (after("gate", waiting("CreateContainerConfigError", "no key")), "gate", "CreateContainerConfigError", "no key"),
         (after("gate", ended("gate", exitCode=3, message="it answers")), "gate", "NetworkPolicyNotEnforced", "it answers"),

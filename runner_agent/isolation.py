@@ -1,7 +1,6 @@
 """What isolates this container, as its own kernel tells it: measured, not what the pod's spec asked for.
 
-Standard library, Python 3.8 and later, no import of our own packages: the gate puts this file beside the launcher, in whatever
-image the app has. Nothing here raises: what cannot be read is None, or empty.
+Nothing here raises: what cannot be read is None, or empty. launcher/isolation.go is its twin in the app's container.
 
 What a measurement can know: user namespace, kernel, seccomp and the network are the pod's, so the agent's own view of them holds
 for the app as well. Capabilities, read-only root, Landlock and limits are each container's, and the app's are the launcher's

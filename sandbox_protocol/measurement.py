@@ -58,6 +58,12 @@ def weaknesses(measured: Mapping[str, Any]) -> list[str]:
     return [words for words, holds in faults.items() if holds]
 
 
+def processes_without_bound(measured: Mapping[str, Any]) -> bool:
+    """Whether neither a limit of the user's processes nor of the container's holds; a pod's own is not seen from inside it."""
+    limits = measured.get("limits", {})
+    return not limits.get("processes") and not limits.get("pids")
+
+
 def described(measured: Mapping[str, Any]) -> str:
     """Kernel, and what only some nodes have."""
     landlock = measured.get("landlock", 0)

@@ -147,10 +147,8 @@ while data:
 
 def test_what_cannot_be_run_says_so(kubectl_exec: Run, runner: blocking.Sandbox) -> None:
     done = kubectl_exec(runner, [], "no-such-program")
-    assert (done.returncode, done.stderr) == (
-        127,
-        b"exec: no-such-program: this image has no such program, nor has a folder of PATH; install it, or choose an image that has it\n",
-    )
+    assert done.returncode == 127
+    assert done.stderr.startswith(b"exec: no-such-program: this image has no such program")
 
 
 def test_a_refusal_reaches_kubectl_s_user_although_it_falls_back_to_spdy(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox_protocol.measurement import described, weaknesses
+from sandbox_protocol.measurement import described, processes_without_bound, weaknesses
 
 Measured = Mapping[str, Any]
 
@@ -35,6 +35,8 @@ def verdict(isolation: Isolation) -> tuple[str, str, str]:
     faults = [f"agent: {fault}" for fault in weaknesses(isolation.agent)]
     if isolation.app is not None:
         faults += [f"app: {fault}" for fault in weaknesses(isolation.app)]
+        # of the app alone: an agent starts none
+        faults += ["app: the number of processes is not bounded"] if processes_without_bound(isolation.app) else []
     if faults:
         return "False", "Weaker", f"Less than a sandbox should have: {'; '.join(faults)}. Look at the node, then at the template."
     if isolation.app is None:

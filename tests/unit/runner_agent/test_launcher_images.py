@@ -41,7 +41,7 @@ def image(tmp_path: Path) -> Iterator[Image]:
         shutil.copy(launcher.built(), tmp_path / "opt/sandbox/launcher")
         for program in programs:
             with_libraries(tmp_path, program)
-        inside = ["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={tmp_path}/proc", f"--root={tmp_path}"]
+        inside = [str(shutil.which("unshare")), "--pid", "--fork", "--kill-child", f"--root={tmp_path}", "--mount-proc"]
         agents.append(Agent(as_user=inside, program="/opt/sandbox/launcher", env=env))
         return agents[-1]
 

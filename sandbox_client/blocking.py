@@ -159,6 +159,7 @@ class Sandbox:
     suspend = _shell(_sandbox.Sandbox.suspend)
     resume = _shell(_sandbox.Sandbox.resume)
     sync = _shell(_sandbox.Sandbox.sync)
+    sync_folder = _shell(_sandbox.Sandbox.sync_folder)
     manifest = _shell(_sandbox.Sandbox.manifest)
     read = _shell(_sandbox.Sandbox.read)
     read_file = _shell(_sandbox.Sandbox.read_file)

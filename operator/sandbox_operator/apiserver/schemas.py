@@ -56,6 +56,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                 "merge keeps files that are not named; mirror deletes them.", enum=["merge", "mirror"], default="merge"
             ),
             "restart": _string("When to restart the app.", enum=["auto", "always", "never"], default="auto"),
+            "drift": _string(
+                "What becomes of a file that something in the pod changed, and this sync does not.",
+                enum=["keep", "overwrite"],
+                default="keep",
+            ),
         },
         example={"files": [{"path": "src/main.js", "content": "console.log(1)\n"}], "delete": ["src/old.js"], "mode": "merge"},
     ),
@@ -72,6 +77,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "skipped": _array(
                 _object("An entry that was left out, and why.", {"path": _string(), "reason": _string()}, ("path", "reason"))
             ),
+            "drifted": _array(_string(), "Paths that something in the pod changed since they were synced, and that were kept."),
         },
         ("revision",),
     ),
@@ -89,6 +95,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                         "size": _integer("Bytes."),
                         "mode": _string("Permission bits in octal."),
                         "sha256": _string("Of a file's content or a link's target, in hex."),
+                        "state": _string("What became of it in the pod, if anything.", enum=["missing", "changed"]),
+                        "blockedBy": _string("What must be deleted before it can be written again."),
                     },
                     ("path", "type"),
                 )

@@ -6,8 +6,7 @@ Rules, in the order they count:
   all below it; a mirror takes only what sync itself wrote, and the directories that become empty by it.
 * An entry that is on the disk exactly as sent is left alone. One that is gone is written. One that the app changed is told as
   drifted and kept, if ``drift`` is ``keep`` and what was sent is what the last sync sent already; else it is overwritten.
-* A directory in the place of a file to be written, or the reverse, is refused unless the same sync takes it away. A mirror that
-  empties a directory of what sync wrote, and has a file for its place, takes what the app added there as well.
+* A directory in the place of a file to be written, or the reverse, is refused unless the same sync takes it away.
 * Ignored entries (:mod:`sandbox_protocol.ignore`) are neither written nor deleted, in either mode.
 """
 
@@ -212,10 +211,8 @@ class _Planner:
         if entry.type == "directory":
             self._want_directory(entry, there or None)
             return
-        if there and there.kind == "directory":
-            if entry.path not in self._prunable:
-                raise RefusedError(entry.path, "IsADirectory", "is a directory in the workspace; delete it in the same sync")
-            self._take_emptied(entry.path)
+        if there and there.kind == "directory" and entry.path not in self._prunable:
+            raise RefusedError(entry.path, "IsADirectory", "is a directory in the workspace; delete it in the same sync")
         if there and there.kind == entry.type and self._disk.holds(entry, there):
             self._unchanged(entry)
             return
@@ -232,11 +229,6 @@ class _Planner:
     def keeps(self, entry: ManifestEntry) -> bool:
         """Whether something else in the place of ``entry`` stays: the caller has nothing new to say about it."""
         return self._drift == "keep" and self._manifest.same(entry)
-
-    def _take_emptied(self, path: str) -> None:
-        """What the app added keeps a directory from being pruned; it is set aside as a whole instead."""
-        self.plan.prune = [(other, mode) for other, mode in self.plan.prune if other != path and not other.startswith(f"{path}/")]
-        self.plan.remove.append(path)
 
     def _want_directory(self, entry: ManifestEntry, there: OnDisk | None) -> None:
         if there and there.kind != "directory":

@@ -161,6 +161,7 @@ class Sandbox:
     languages = _shell(_sandbox.Sandbox.languages)
     use = _shell(_sandbox.Sandbox.use)
     sync = _shell(_sandbox.Sandbox.sync)
+    sync_folder = _shell(_sandbox.Sandbox.sync_folder)
     manifest = _shell(_sandbox.Sandbox.manifest)
     read = _shell(_sandbox.Sandbox.read)
     read_file = _shell(_sandbox.Sandbox.read_file)

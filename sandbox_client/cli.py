@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import os
 import re
 import sys
@@ -20,17 +21,18 @@ from typing import Any
 
 import yaml
 
-from sandbox_client import waiting
+from sandbox_client import sync_printing, waiting
 from sandbox_client.client import Client
-from sandbox_client.errors import ApiError, Forbidden, NotFound, SandboxError, Stale, TooLarge, Unavailable
+from sandbox_client.errors import ApiError, Conflict, Forbidden, NotFound, SandboxError, Stale, TooLarge, Unavailable
 from sandbox_client.log_printing import Printer, plain
 from sandbox_client.records import Condition, ProcessState, RunnerStatus
+from sandbox_client.sync_printing import printed_bytes
 
 _NEXT_STEP: dict[type[SandboxError], str] = {
     Forbidden: "`kubectl auth can-i --list` shows what you may do; the shipped ClusterRoles aggregate to view and edit.",
     NotFound: "`kubectl sandbox list` shows the runners of this namespace; -n picks another one.",
     Stale: "somebody else synced in between: look at `kubectl sandbox status`, then sync again.",
-    TooLarge: "name what the app does not need in .sandboxignore.",
+    TooLarge: "name what the app does not need in .gitignore or .sandboxignore; `sync --dry-run` lists what travels.",
     Unavailable: "`kubectl sandbox status` and `kubectl describe sbx` say what the runner is waiting for.",
 }
 
@@ -41,7 +43,7 @@ _DEFAULT = "default"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The plugin's entry point; returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = _arguments(list(sys.argv[1:] if argv is None else argv))
     try:
         return asyncio.run(_run(arguments))
     except KeyboardInterrupt:
@@ -56,6 +58,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
+def _arguments(words: list[str]) -> argparse.Namespace:
+    """What follows the first ``--`` is the command's own: argparse before 3.12.7 would remove every further ``--`` from it."""
+    cut = words.index("--") if "--" in words else len(words)
+    own, inner = words[:cut], words[cut + 1 :]
+    parser = _parser()
+    arguments = parser.parse_args(own)
+    if hasattr(arguments, "words"):
+        arguments.words = [*arguments.words, *inner]
+        if not arguments.words:
+            parser.error("exec needs a command after --, such as: exec NAME -- npm test")
+    elif inner:
+        parser.error(f"only exec takes words after --: {' '.join(inner)}")
+    return arguments
+
+
 async def _run(arguments: argparse.Namespace) -> int:
     async with Client.from_kubeconfig(arguments.kubeconfig, context=arguments.context, namespace=arguments.namespace) as client:
         command: Callable[[Client, argparse.Namespace], Awaitable[int]] = arguments.command
@@ -64,7 +81,12 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 async def _apply(client: Client, arguments: argparse.Namespace) -> int:
     for manifest in _manifests(arguments.filename):
-        sandbox = await client.apply_manifest(manifest)
+        try:
+            sandbox = await client.apply_manifest(manifest, force=arguments.force_conflicts)
+        except Conflict as error:
+            print(f"Error: {error.describe()}", file=sys.stderr)
+            print("Next: --force-conflicts takes these fields over, as after `kubectl apply` or a suspension.", file=sys.stderr)
+            return 1
         print(f"sandboxrunner {sandbox.namespace}/{sandbox.name} applied")
         if arguments.wait:
             await sandbox.wait_ready(timeout=arguments.timeout)
@@ -87,25 +109,19 @@ async def _list(client: Client, arguments: argparse.Namespace) -> int:
 
 
 async def _sync(client: Client, arguments: argparse.Namespace) -> int:
-    sandbox = client.sandbox(arguments.name)
-    result = await sandbox.sync(
-        directory=arguments.directory, mode="mirror" if arguments.mirror else "merge", restart=arguments.restart
+    done = await client.sandbox(arguments.name).sync_folder(
+        arguments.directory,
+        mode="mirror" if arguments.mirror else "merge",
+        restart=arguments.restart,
+        drift=arguments.drift,
+        include_env=arguments.include_env,
+        dry_run=arguments.dry_run,
     )
-    restarted = ", app restarted" if result.restarted else ""
-    print(
-        f"revision {result.revision}: {result.written} written ({_bytes(result.bytes)}), {result.deleted} deleted, "
-        f"{result.unchanged} unchanged{restarted}"
-    )
-    for skipped in result.skipped:
-        print(f"  skipped {skipped.path}: {skipped.reason}", file=sys.stderr)
-    if result.unapplied:
-        print(f"  {_unapplied(result.unapplied, sandbox.name)}", file=sys.stderr)
+    for line in sync_printing.summary(done):
+        print(line)
+    for line in sync_printing.notes(done, arguments.name):
+        print(line, file=sys.stderr)
     return 0
-
-
-def _unapplied(paths: Sequence[str], name: str) -> str:
-    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return f"nothing has read {paths[0]}{more} since: if the app stays as it was, run kubectl sandbox restart {name}"
 
 
 async def _export(client: Client, arguments: argparse.Namespace) -> int:
@@ -125,7 +141,7 @@ async def _watch(client: Client, arguments: argparse.Namespace) -> int:
     changes = client.sandbox(arguments.name).watch_files(cursor=arguments.cursor)
     async with contextlib.aclosing(changes):
         async for change in changes:
-            size = "" if change.size is None else f" ({_bytes(change.size)})"
+            size = "" if change.size is None else f" ({printed_bytes(change.size)})"
             print(f"{change.type:<9}{change.origin:<5}{change.path}{size}".rstrip(), flush=True)
     return 0
 
@@ -272,7 +288,7 @@ def _port(process: ProcessState) -> str:
 def _amount(name: str, value: int) -> str:
     """By its name: bytes, a yes or no, or a count."""
     if name.endswith("Bytes"):
-        return _bytes(value)
+        return printed_bytes(value)
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
@@ -292,20 +308,12 @@ def _manifests(filename: str) -> list[dict[str, Any]]:
     return [document for document in yaml.safe_load_all(text) if document]
 
 
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
-
-
 def _duration(text: str) -> int:
-    match = re.fullmatch(r"(\d{1,9})([smhd]?)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s, 10m or 2h")
-    return int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    """Whole seconds, rounded up."""
+    if not re.fullmatch(r"\d{1,9}|(\d{1,9}(\.\d{1,9})?[smhd]){1,4}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s, 10m or 1h30m")
+    parts = re.findall(r"([\d.]+)([smhd]?)", text)
+    return math.ceil(sum(float(number) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit] for number, unit in parts))
 
 
 def _complain(message: str, kind: type[BaseException]) -> None:
@@ -315,17 +323,31 @@ def _complain(message: str, kind: type[BaseException]) -> None:
         print(f"Next: {step}", file=sys.stderr)
 
 
-def _connection_options() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
+def _connection_options(*, after: bool) -> argparse.ArgumentParser:
+    """Good before the command and after it; there they leave alone what was given before."""
+    shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS if after else None)
     shared.add_argument("-n", "--namespace", help="instead of the context's own")
     shared.add_argument("--context", help="instead of the kubeconfig's current one")
     shared.add_argument("--kubeconfig", help="instead of $KUBECONFIG or ~/.kube/config")
     return shared
 
 
+def _sync_options(sync: argparse.ArgumentParser) -> None:
+    sync.add_argument("directory", metavar="DIR", nargs="?", default=".", help="default: the current one")
+    sync.add_argument("--mirror", action="store_true", help="also delete what earlier syncs sent and is no longer here")
+    sync.add_argument("--dry-run", action="store_true", help="only list what would travel, be deleted or be left out")
+    sync.add_argument("--drift", choices=("keep", "overwrite"), default="keep", help="files that something in the pod changed")
+    sync.add_argument("--include-env", action="store_true", help="also send .env files, which may hold secrets")
+    sync.add_argument("--restart", choices=("auto", "always", "never"), default="auto")
+
+
 def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - a statement an option
-    shared = _connection_options()
-    parser = argparse.ArgumentParser(prog="kubectl sandbox", description="Run, sync and preview apps in App Studio sandboxes.")
+    shared = _connection_options(after=True)
+    parser = argparse.ArgumentParser(
+        prog="kubectl sandbox",
+        description="Run, sync and preview apps in App Studio sandboxes.",
+        parents=[_connection_options(after=False)],
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[Client, argparse.Namespace], Awaitable[int]], text: str) -> argparse.ArgumentParser:
@@ -343,13 +365,11 @@ def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - a statement an opti
 
     apply = command("apply", _apply, "Create or change a runner from a file, and wait until it is ready")
     apply.add_argument("-f", "--filename", required=True, help="YAML; - for standard input")
+    apply.add_argument("--force-conflicts", action="store_true", help="take over fields that somebody else's apply set")
     waits(apply)
     listing = command("list", _list, "Show the runners")
     listing.add_argument("-A", "--all-namespaces", action="store_true")
-    sync = named(command("sync", _sync, "Send what changed in a folder"))
-    sync.add_argument("directory", metavar="DIR", nargs="?", default=".", help="default: the current one")
-    sync.add_argument("--mirror", action="store_true", help="also delete what earlier syncs sent and is no longer here")
-    sync.add_argument("--restart", choices=("auto", "always", "never"), default="auto")
+    _sync_options(named(command("sync", _sync, "Send what changed in a folder")))
     export = named(command("export", _export, "Bring the workspace's files here, those that the app made too"))
     export.add_argument("directory", metavar="DIR", help="made if missing; files of the same names are replaced")
     export.add_argument("path", metavar="PATH", nargs="*", help="files or folders of the workspace; all by default")
@@ -361,7 +381,7 @@ def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - a statement an opti
     logs.add_argument("-f", "--follow", action="store_true")
     logs.add_argument("--process", metavar="NAME", help="only this one: web, a name of spec.processes, install or agent")
     logs.add_argument("--tail", type=int, metavar="LINES")
-    logs.add_argument("--since", type=_duration, metavar="DURATION", help="such as 90s, 10m or 2h; a plain number is seconds")
+    logs.add_argument("--since", type=_duration, metavar="DURATION", help="such as 90s, 10m or 1h30m; a plain number is seconds")
     logs.add_argument("--timestamps", action="store_true")
     logs.add_argument("-p", "--previous", action="store_true", help="the run before the present one, of each process")
     logs.add_argument("--prefix", action=argparse.BooleanOptionalAction, help="name the process; default: on a terminal")
@@ -377,7 +397,7 @@ def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - a statement an opti
     execute = named(command("exec", _exec, "Run a command in the app's container; its exit code becomes this one's"))
     execute.add_argument("-i", "--stdin", action="store_true", help="pass standard input")
     execute.add_argument("-t", "--tty", action="store_true", help="give the command a terminal")
-    execute.add_argument("words", metavar="COMMAND", nargs="+", help="after --: the program and its arguments")
+    execute.add_argument("words", metavar="COMMAND", nargs="*", help="after --: the program and its arguments")
     preview = named(command("preview", _preview, "Print a URL that shows the app in a browser"))
     preview.add_argument("--port", type=int, help="default: the runner's own")
     preview.add_argument("--seconds", type=int, help="how long the URL is good for")

@@ -59,12 +59,15 @@ class Client:
         url_path = path("apis", names.GROUP, names.VERSION, "namespaces", manifest["metadata"]["namespace"], names.PLURAL)
         return self._made(await self.api.json(json_request("POST", url_path, manifest, query=[("fieldManager", FIELD_MANAGER)])))
 
-    async def apply(self, name: str, spec: Mapping[str, Any] | None = None, *, namespace: str | None = None) -> Sandbox:
-        """Creates it, or changes what differs. Raises Conflict when somebody else owns a field that this would change."""
-        return await self.apply_manifest(self._manifest(name, spec, namespace))
+    async def apply(
+        self, name: str, spec: Mapping[str, Any] | None = None, *, namespace: str | None = None, force: bool = False
+    ) -> Sandbox:
+        """Creates it, or changes what differs. Raises Conflict when somebody else owns a field that this would change, unless
+        ``force`` takes that field over."""
+        return await self.apply_manifest(self._manifest(name, spec, namespace), force=force)
 
-    async def apply_manifest(self, manifest: Mapping[str, Any]) -> Sandbox:
-        """As ``kubectl apply --server-side``, of a whole SandboxRunner. ValueError for any other kind."""
+    async def apply_manifest(self, manifest: Mapping[str, Any], *, force: bool = False) -> Sandbox:
+        """As ``kubectl apply --server-side [--force-conflicts]``, of a whole SandboxRunner. ValueError for any other kind."""
         if manifest.get("kind") != names.KIND or manifest.get("apiVersion") != f"{names.GROUP}/{names.VERSION}":
             raise ValueError(
                 f"not a {names.GROUP}/{names.VERSION} {names.KIND}: {manifest.get('apiVersion')} {manifest.get('kind')}"
@@ -73,7 +76,7 @@ class Client:
         url_path = path("apis", names.GROUP, names.VERSION, "namespaces", metadata["namespace"], names.PLURAL, metadata["name"])
         body = {**manifest, "metadata": metadata}
         body.pop("status", None)
-        query = [("fieldManager", FIELD_MANAGER)]
+        query = [("fieldManager", FIELD_MANAGER), *([("force", "true")] if force else [])]
         return self._made(
             await self.api.json(json_request("PATCH", url_path, body, query=query, content_type="application/apply-patch+yaml"))
         )

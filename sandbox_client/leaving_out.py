@@ -1,8 +1,8 @@
 """What of a local folder stays out of a sync, and why.
 
-In this order, the first that has a word decides: dependencies and history (always out), ``.sandboxignore`` (either way), what machines
-make anew (always out), files with secrets (out, unless git tracks them or the caller takes them), git's index (in), then git's own
-rules: ``.gitignore`` of each folder up to the top of the repository, ``.git/info/exclude``, and the user's ``core.excludesFile``.
+In this order, the first that has a word decides: dependencies and history (always out), ``.sandboxignore`` (either way), what
+tools make anew (out), files with secrets (out, unless git tracks them or the caller takes them), git's index (in), then git's own
+rules: ``.gitignore`` of each folder up to the top of the repository, ``.git/info/exclude``, the user's ``core.excludesFile``.
 Rules of a repository that ignores the folder itself, as one does its build output, say nothing about what is in it.
 """
 

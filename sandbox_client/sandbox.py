@@ -179,8 +179,8 @@ class Sandbox:
 
         Of a directory only what changed travels, without what git ignores and what :mod:`sandbox_client.leaving_out` names.
         ``mode="mirror"`` also deletes files of earlier syncs that are not there any more. ``if_match`` is the revision that the
-        caller built on. What the pod changed and the caller did not is kept and told as ``drifted`` (``drift="keep"``, the default
-        of a directory) or written again (``"overwrite"``, the default of files). ``include_env`` takes ``.env`` and the like.
+        caller built on. What the pod changed and the caller did not is kept and told as ``drifted`` (``drift="keep"``, default of
+        a directory) or written again (``"overwrite"``, default of files). ``include_env`` takes ``.env`` and the like.
         Raises Stale when it is another revision now, Invalid (the causes name paths), TooLarge, LocalFileError.
         """
         if (files is None) == (directory is None):

@@ -54,7 +54,7 @@ async def files(api: Api, url_path: str, contents: Mapping[str, str | bytes], op
     return await _send(api, url_path, changes.Changes(entries, options.delete, 0), data, options)
 
 
-async def directory(
+async def directory(  # noqa: PLR0913 - as Sandbox.sync_folder
     api: Api, url_path: str, root: Path, options: Options, *, include_env: bool = False, dry_run: bool = False
 ) -> FolderSync:
     """Compares by hash and sends the difference; deletions are named one by one, so the agent never deletes on its own."""

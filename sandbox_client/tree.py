@@ -1,7 +1,7 @@
 """A local folder as a manifest: what a sync would carry, hashed, and what stays out with the reason.
 
-Only regular files and symbolic links travel. Links are described, never followed; a directory exists by what is in it. What cannot be
-read, or vanishes meanwhile as editors' files do, stays out like what is ignored: one file must not hold up all others.
+Only regular files and symbolic links travel. Links are described, never followed; a directory exists by what is in it. What
+cannot be read, or vanishes meanwhile as editors' files do, stays out like what is ignored: one file must not hold up all others.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _cannot_read(path: str, error: OSError, found: Tree) -> None:
 
 
 def _link(path: str, file: str, found: Tree) -> None:
-    target = os.readlink(file)
+    target = str(Path(file).readlink())
     if fault := entry_names.link_fault(path, target):
         found.left_out.append(LeftOut(path, "link", fault))
         return

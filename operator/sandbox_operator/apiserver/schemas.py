@@ -56,6 +56,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                 "merge keeps files that are not named; mirror deletes them.", enum=["merge", "mirror"], default="merge"
             ),
             "restart": _string("When to restart the app.", enum=["auto", "always", "never"], default="auto"),
+            "drift": _string(
+                "What becomes of a file that something in the pod changed, and this sync does not.",
+                enum=["keep", "overwrite"],
+                default="keep",
+            ),
         },
         example={"files": [{"path": "src/main.js", "content": "console.log(1)\n"}], "delete": ["src/old.js"], "mode": "merge"},
     ),
@@ -73,6 +78,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                 _object("An entry that was left out, and why.", {"path": _string(), "reason": _string()}, ("path", "reason"))
             ),
             "unapplied": _array(_string("A changed source that nothing restarted for, reloaded or read within a second.")),
+            "drifted": _array(_string(), "Paths that something in the pod changed since they were synced, and that were kept."),
         },
         ("revision",),
     ),
@@ -90,6 +96,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                         "size": _integer("Bytes."),
                         "mode": _string("Permission bits in octal."),
                         "sha256": _string("Of a file's content or a link's target, in hex."),
+                        "state": _string("What became of it in the pod, if anything.", enum=["missing", "changed"]),
+                        "blockedBy": _string("What must be deleted before it can be written again."),
                     },
                     ("path", "type"),
                 )

@@ -78,6 +78,11 @@ VERB = Verb(
                     "auto restarts the app when a file changed that it reads only at its start.",
                     {"type": "string", "enum": ["auto", "always", "never"], "default": "auto"},
                 ),
+                Parameter(
+                    "drift",
+                    "keep leaves a file alone that something in the pod changed and this sync does not; overwrite writes it.",
+                    {"type": "string", "enum": ["keep", "overwrite"], "default": "keep"},
+                ),
                 Parameter("delete", "A path to delete; may be repeated.", {"type": "array", "items": {"type": "string"}}),
                 _UPLOAD,
             ),

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from sandbox_client import blocking
+from sandbox_client import blocking, cli
 from sandbox_client.cli import main
 from sandbox_protocol.errors import Cause, StatusError
 from tests.unit.sandbox_client.fake_api import FakeApi
@@ -236,3 +236,23 @@ def test_a_language_that_the_template_does_not_have_is_refused_with_those_it_has
     assert main(["use", "shop", "rust"]) == 1
     assert "Error: the template of shop has no image for rust; it has default, go" in capsys.readouterr().err
     assert "language" not in spec(api)
+
+
+@pytest.mark.parametrize("words", [["git", "checkout", "--", "a"], ["rm", "--", "-f"], ["sh", "-c", "x", "--", "--", "y"]])
+def test_every_word_after_the_first_dashes_reaches_the_command(words: list[str]) -> None:
+    assert cli._arguments(["exec", "shop", "-i", "--", *words]).words == words
+
+
+def test_connection_flags_are_taken_before_and_after_the_verb() -> None:
+    for words in (
+        ["-n", "team", "--context", "c", "list"],
+        ["list", "-n", "team", "--context", "c"],
+        ["-n", "x", "--context", "c", "list", "-n", "team"],
+    ):
+        arguments = cli._arguments(words)
+        assert (arguments.namespace, arguments.context, arguments.kubeconfig) == ("team", "c", None)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1h30m", 5400), ("90", 90), ("1.5h", 5400), ("0.2s", 1), ("2d", 172800)])
+def test_durations_may_have_several_parts(text: str, seconds: int) -> None:
+    assert cli._duration(text) == seconds

@@ -10,17 +10,17 @@ import pytest
 from sandbox_client import changes as changes_module
 from sandbox_client.changes import Changes, batches, compare
 from sandbox_client.errors import LocalFileError
+from sandbox_client.leaving_out import Rules
 from sandbox_client.tree import PLAIN, Tree, scan
-from sandbox_protocol.ignore import Ignore, parse
-from sandbox_protocol.wire import ManifestEntry
+from sandbox_protocol.wire import EntryState, ManifestEntry, SyncMode
 
 
 def described(path: str, content: bytes) -> ManifestEntry:
     return ManifestEntry(path, "file", len(content), PLAIN, hashlib.sha256(content).hexdigest())
 
 
-def tree(*paths: str, ignore: Ignore | None = None) -> Tree:
-    return Tree(Path(), {path: described(path, path.encode()) for path in paths}, ignore or Ignore())
+def tree(*paths: str, root: Path = Path("/nowhere")) -> Tree:
+    return Tree(root, {path: described(path, path.encode()) for path in paths}, Rules(root))
 
 
 def test_a_folder_is_described_without_what_stays_out(tmp_path: Path) -> None:
@@ -61,9 +61,10 @@ def test_only_what_differs_is_written() -> None:
     assert (found.delete, found.unchanged) == ((), 1)
 
 
-def test_a_mirror_deletes_what_is_not_here_but_nothing_ignored() -> None:
+def test_a_mirror_deletes_what_is_not_here_but_nothing_ignored(tmp_path: Path) -> None:
+    (tmp_path / ".sandboxignore").write_text("out/")
     remote = [described("gone", b""), described("out/cache", b""), ManifestEntry("folder", "directory")]
-    assert compare(tree(ignore=parse(b"out/")), remote, "mirror").delete == ("gone",)
+    assert compare(tree(root=tmp_path), remote, "mirror").delete == ("gone",)
 
 
 def test_the_executable_bit_is_a_difference_other_modes_are_not() -> None:
@@ -99,3 +100,32 @@ def test_deletions_too_long_for_a_url_travel_alone() -> None:
 
 def test_no_change_is_still_one_request() -> None:
     assert batches(Changes((), (), 3)) == [Changes((), (), 3)]
+
+
+def drifted(path: str, state: EntryState = "changed", **fields: str) -> ManifestEntry:
+    return replace(described(path, path.encode()), state=state, **fields)  # type: ignore[arg-type]
+
+
+def test_what_is_gone_comes_back_and_what_the_pod_changed_is_kept() -> None:
+    remote = [drifted("gone", "missing"), drifted("edited"), drifted("package-lock.json"), replace(drifted("both"), sha256="old")]
+    local = tree("gone", "edited", "package-lock.json", "both")
+    found = compare(local, remote, "merge")
+    assert [entry.path for entry in found.write] == ["both", "gone"]
+    assert (found.drifted, found.overwritten, found.unchanged) == (("edited", "package-lock.json"), ("both",), 0)
+    mended = compare(local, remote, "merge", "overwrite")
+    assert [entry.path for entry in mended.write] == ["both", "edited", "gone"]
+    assert (mended.drifted, mended.overwritten) == (("package-lock.json",), ("both", "edited"))
+
+
+@pytest.mark.parametrize("mode", ["merge", "mirror"])
+def test_a_folder_that_became_a_file_and_the_reverse_make_room(mode: SyncMode) -> None:
+    found = compare(tree("cfg", "now/a"), [described("cfg/a", b""), described("cfg/b", b""), described("now", b"")], mode)
+    assert [entry.path for entry in found.write] == ["cfg", "now/a"]
+    assert found.delete == ("cfg", "now")
+
+
+def test_what_the_pod_put_in_the_way_of_a_change_is_taken_away() -> None:
+    remote = [drifted("d/a", blocked_by="d"), replace(drifted("d/b", blocked_by="d"), sha256="old")]
+    found = compare(tree("d/a", "d/b"), remote, "merge")
+    assert ([entry.path for entry in found.write], found.delete) == (["d/a", "d/b"], ("d",))
+    assert compare(tree("d/a"), remote[:1], "merge").drifted == ("d/a",)

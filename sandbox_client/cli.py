@@ -341,7 +341,7 @@ def _sync_options(sync: argparse.ArgumentParser) -> None:
     sync.add_argument("--restart", choices=("auto", "always", "never"), default="auto")
 
 
-def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915 - a statement an option
+def _parser() -> argparse.ArgumentParser:
     shared = _connection_options(after=True)
     parser = argparse.ArgumentParser(
         prog="kubectl sandbox",

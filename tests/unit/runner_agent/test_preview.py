@@ -4,18 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from runner_agent import probe
+from runner_agent import frameworks, probe
 from runner_agent.activity import Activity
+from runner_agent.frameworks import World
 from runner_agent.logs import LogBook
 from runner_agent.page_reloads import PageReloads
 from runner_agent.preview import Preview
-from runner_agent.preview_heads import response_of, rewritten
+from runner_agent.preview_heads import mended, response_of, rewritten
 from runner_agent.settings import AppSettings, ProcessSettings, Settings
 from runner_agent.supervisor import Supervisor
 from runner_agent.whereabouts import Where
 from sandbox_protocol import waiting_page
 from sandbox_protocol.http1 import Head, parse_request, parse_response
-from sandbox_protocol.http1_routing import Forward, Reply
+from sandbox_protocol.http1_routing import HANGS, Forward, Reply
 
 HOST = "3000-abc.preview.localhost:8090"
 
@@ -188,3 +189,132 @@ async def test_a_program_gets_a_status_instead_of_a_page(scene: Scene) -> None:
     answer = decision.unavailable(request("Accept: */*"), "refused").response
     assert b'"kind": "Status"' in answer
     assert b"Retry-After: 1" in answer
+
+
+def told(head: Head, world: World, framework: str = "", port: int = 3000) -> Head:
+    return parse_request(b"POST /a HTTP/1.1" + rewritten(head, port, world, framework))
+
+
+FROM_HTTPS = [f"X-Forwarded-Host: {HOST}", "X-Forwarded-Proto: https"]
+OWN = [f"Origin: https://{HOST}", f"Referer: https://{HOST}/cart", *FROM_HTTPS]
+
+
+@pytest.mark.parametrize("lines", [FROM_HTTPS, OWN])
+def test_an_app_that_lets_any_host_in_is_told_the_public_one_whoever_asks(lines: list[str]) -> None:
+    head = told(request(*lines), "public")
+    assert head.get(b"host") == head.get(b"x-forwarded-host") == HOST.encode()
+    assert (head.get(b"x-forwarded-proto"), head.get(b"x-forwarded-port")) == (b"https", b"8090")
+    assert head.get(b"origin") in (None, f"https://{HOST}".encode())
+
+
+def test_django_compares_origin_with_the_scheme_that_it_knows() -> None:
+    head = told(request(*OWN), "public", "django")
+    assert (head.get(b"host"), head.get(b"origin")) == (HOST.encode(), f"http://{HOST}".encode())
+    assert head.get(b"x-forwarded-proto") is None
+
+
+def test_next_is_told_a_local_host_and_where_it_is_seen() -> None:
+    head = told(request(*OWN), "forwarded")
+    assert head.get(b"host") == b"localhost:3000"
+    assert head.get(b"x-forwarded-host") == HOST.encode()
+    assert head.get(b"origin") == f"https://{HOST}".encode()
+    socket = told(request(*OWN, "Connection: Upgrade", "Upgrade: websocket"), "forwarded")
+    assert socket.get(b"origin") == b"http://localhost:3000"
+
+
+@pytest.mark.parametrize("world", ["public", "local", "forwarded"])
+def test_a_page_on_another_port_comes_from_that_port_at_home(world: World) -> None:
+    api = f"4000-{ID}.preview.localhost:8090"
+    head = parse_request(b"\r\n".join([b"GET / HTTP/1.1", b"Host: " + api.encode(), f"Origin: http://{SEEN}".encode(), b"", b""]))
+    assert told(head, world, port=4000).get(b"origin") == b"http://localhost:3000"
+
+
+def test_a_page_that_will_be_changed_comes_whole_and_not_compressed() -> None:
+    lines = ["Accept-Encoding: gzip, br", 'If-None-Match: "1"', "X-Sandbox-Inject: reload"]
+    head = parse_request(b"GET / HTTP/1.1" + rewritten(request(*lines), 3000, page=True))
+    assert list(head.all(b"accept-encoding")) == [b"identity"]
+    assert head.get(b"if-none-match") is head.get(b"x-sandbox-inject") is None
+
+
+ID = "n4obydukh5hvphm4bofff4gtvi"
+SEEN = f"3000-{ID}.preview.localhost:8090"
+
+
+@pytest.mark.parametrize(
+    ("location", "sent"),
+    [
+        ("http://localhost/a", "/a"),
+        ("https://localhost:3000/a", "/a"),
+        ("http://localhost:4000/a?b#c", f"https://4000-{ID}.preview.localhost:8090/a?b#c"),
+        ("http://127.0.0.1:4000", f"https://4000-{ID}.preview.localhost:8090/"),
+        ("http://[::1]:4000//x", f"https://4000-{ID}.preview.localhost:8090/x"),
+        (f"http://{SEEN}/a", "/a"),
+        (f"https://{SEEN}//evil.example", "/evil.example"),
+        ("http://localhost:7070/", "http://localhost:7070/"),
+        ("http://localhost:80/", "http://localhost:80/"),
+        ("http://localhost:99999/", "http://localhost:99999/"),
+        ("http://localhost.evil.example/", "http://localhost.evil.example/"),
+        ("https://example.org/", "https://example.org/"),
+    ],
+)
+def test_a_redirect_to_any_local_address_leads_to_the_right_public_place(location: str, sent: str) -> None:
+    assert mended(location.encode(), 3000, f"https://{SEEN}".encode()) == sent.encode()
+
+
+@pytest.mark.parametrize(
+    ("framework", "command", "name"),
+    [
+        ("", ("npx", "vite", "--port", "3000"), "vite"),
+        ("", ("/workspace/node_modules/.bin/next", "dev"), "next"),
+        ("", (".venv/bin/python", "manage.py", "runserver"), "django"),
+        ("Nuxt", ("npm", "run", "dev"), "nuxt"),
+        ("", ("node", "server.js"), ""),
+        ("", ("sh", "-c", "ng serve --open"), "ng"),
+    ],
+)
+def test_a_framework_is_known_by_its_word_or_its_command(framework: str, command: tuple[str, ...], name: str) -> None:
+    assert frameworks.word(framework, command) == name
+
+
+def test_a_process_is_told_where_each_port_is_seen() -> None:
+    made = frameworks.environment(f"https://{{port}}-{ID}.apps.example", 3000, [3000, 4000])
+    assert made["PREVIEW_URL"] == made["PREVIEW_URL_3000"] == f"https://3000-{ID}.apps.example"
+    assert made["PREVIEW_URL_4000"] == f"https://4000-{ID}.apps.example"
+    assert made["RAILS_DEVELOPMENT_HOSTS"] == f"3000-{ID}.apps.example,4000-{ID}.apps.example"
+    assert frameworks.environment("", 3000, []) == {}
+
+
+async def test_a_script_and_its_questions_are_answered_on_a_preview_that_asks_for_them(scene: Scene) -> None:
+    def asked(path: str, *lines: str) -> Head:
+        return parse_request("\r\n".join([f"GET {path} HTTP/1.1", f"Host: {HOST}", *lines, "", ""]).encode())
+
+    inject = "X-Sandbox-Inject: reload"
+    script = await scene.preview(asked("/.sandbox/reload.js", inject), "")
+    assert isinstance(script, Reply)
+    assert b"text/javascript" in script.response
+    told = await scene.preview(asked("/.sandbox/changed?seen=old.x.0", inject), "")
+    assert isinstance(told, Reply)
+    assert b'"new": true' in told.response or b'"new": false' in told.response
+    assert isinstance(await scene.preview(asked("/.sandbox/other", inject), ""), Reply)
+    assert isinstance(await scene.preview(asked("/.sandbox/reload.js"), ""), Forward)  # the app's own path else
+
+
+async def test_only_a_get_of_a_page_is_given_up_when_it_hangs(scene: Scene) -> None:
+    for lines, seconds in (
+        (["Accept: text/html"], 10.0),
+        (["Accept: text/event-stream"], None),
+        (["Sec-Fetch-Mode: cors"], None),
+    ):
+        decision = await scene.preview(request(*lines), "")
+        assert isinstance(decision, Forward)
+        assert decision.hangs == seconds
+
+
+async def test_a_page_that_hung_has_more_time_when_it_is_looked_at_again(scene: Scene) -> None:
+    decision = await scene.preview(request("Accept: text/html"), "")
+    assert isinstance(decision, Forward)
+    page = decision.unavailable(request("Accept: text/html"), HANGS).response
+    assert b"The app does not answer this request" in page
+    again = await scene.preview(request("Accept: text/html"), "")
+    assert isinstance(again, Forward)
+    assert again.hangs == 30.0

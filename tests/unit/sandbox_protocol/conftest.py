@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -39,7 +40,7 @@ async def make() -> AsyncIterator[Make]:
                     return Forward(("127.0.0.1", 1), b"", response, lambda _, why: plain_reply(503, b"Busy", why, close=False))
                 upgrade = [(b"Connection", b"Upgrade"), (b"Upgrade", request.upgrade)] if request.upgrade else []
                 block = encode_block([*request.end_to_end(), *upgrade])
-                return Forward(
+                forward = Forward(
                     address,
                     block,
                     bare if made.head_only else response,
@@ -49,6 +50,7 @@ async def make() -> AsyncIterator[Make]:
                     made.head_only,
                     made.still,
                 )
+                return replace(forward, **made.more)
 
             proxy = Proxy(route)
             server = await asyncio.get_running_loop().create_server(proxy.protocol, "127.0.0.1", 0)

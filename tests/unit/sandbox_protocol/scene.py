@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from sandbox_protocol.http1_proxy import Proxy
 from sandbox_protocol.http1_routing import Load
@@ -23,6 +24,8 @@ class Scene:
     holds: bool = True
     head_only: bool = False
     load: Load = field(default_factory=Load)
+    more: dict[str, Any] = field(default_factory=dict)
+    """Further fields of each Forward."""
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def ask(self, sent: bytes = b"") -> Streams:

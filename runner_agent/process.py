@@ -158,6 +158,7 @@ class Process:
             "restarts": self._restarts,
             "since": rfc3339(now.since),
             "command": list(self._plan.command) if self._plan is not None else [],
+            "framework": self._plan.framework if self._plan is not None else "",
             "ready": self.ready,
         }
 
@@ -220,8 +221,8 @@ class Process:
     def _begin(self, plan: Plan) -> Run:
         around = self._around
         around.logbook.begin_run(self.name)
-        around.logbook.system("$ " + " ".join(plan.command), self.name)
-        env = {**self._settings.env, "HOST": "0.0.0.0"}  # noqa: S104 - in its pod
+        around.logbook.system("$ " + (plan.shown or " ".join(plan.command)), self.name)
+        env = {**plan.env, **self._settings.env, "HOST": "0.0.0.0"}  # noqa: S104 - in its pod
         if self.port is not None:
             env["PORT"] = str(self.port)
         return around.link.run(plan.command, around.working_dir, env, self.name)

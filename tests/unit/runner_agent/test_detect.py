@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 
 import pytest
 
@@ -6,8 +7,20 @@ from runner_agent import detect
 from runner_agent.detect import NoCommandError, Plan
 
 
+class Files(dict[str, str]):
+    """A tree as a table of path → content."""
+
+    def __call__(self, path: str) -> bytes | None:
+        return self[path].encode() if path in self else None
+
+    def names(self, folder: str) -> Sequence[str]:
+        start = f"{folder}/" if folder else ""
+        inner = [path.removeprefix(start) for path in self if path.startswith(start)]
+        return sorted({first + slash for first, slash, _ in (path.partition("/") for path in inner)})
+
+
 def reader(files: dict[str, str]) -> detect.Reader:
-    return lambda name: files[name].encode() if name in files else None
+    return Files(files)
 
 
 def plan(files: dict[str, str], command: list[str] | None = None) -> Plan:
@@ -15,7 +28,9 @@ def plan(files: dict[str, str], command: list[str] | None = None) -> Plan:
 
 
 def install(files: dict[str, str]) -> detect.Install | None:
-    return detect.install(reader(files))
+    found = detect.installs(reader(files))
+    assert len(found) < 2
+    return found[0] if found else None
 
 
 def package(**scripts: str) -> str:

@@ -93,7 +93,7 @@ def wait_until_fenced(targets: Sequence[Target], seconds: float) -> None:
         time.sleep(PAUSE_SECONDS)
 
 
-HANDED_OVER = ("isolation.py", "emptying.py", "overrun.py", "launcher.py", "enter.py")
+HANDED_OVER = ("isolation.py", "emptying.py", "overrun.py", "launcher.py", "enter.py", "static_server.py")
 
 
 def hand_over(directory: str) -> None:

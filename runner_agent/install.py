@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from runner_agent.detect import ENVIRONMENT, Install, failures, hosts
+from runner_agent.detect import CUT_OFF, ENVIRONMENT, Install, failures, hosts
 from runner_agent.frames import Exited
 from runner_agent.launcher_link import Link, Run
 from runner_agent.logs import LogBook
@@ -25,7 +25,7 @@ from runner_agent.process import MESSAGE_CHARACTERS, either, how_it_ended, rfc33
 
 LABEL = "install"
 _BEGUN, _DONE = "installing", "installed"
-"""Files beside the tree: folders and digests of the installs that were begun, or done, last."""
+"""Files beside the tree: folder and digest of the install that was begun and did not end yet, and of those that are done."""
 _READ_LINES = 400
 """Of a failed install's log, in which its first error is looked for."""
 SILENT_SECONDS = 30.0
@@ -99,8 +99,9 @@ class Installer:
     async def begin(self, install: Install, env: Mapping[str, str]) -> Run:
         self._logbook.begin_run(LABEL)
         self._logbook.system(failures.without_secrets("$ " + (install.shown or " ".join(install.command))), LABEL)
+        cut_off = {CUT_OFF: "1"} if install.folder in await asyncio.to_thread(self._said, _BEGUN) else {}
         await asyncio.to_thread(self._say, _BEGUN, {install.folder: install.digest})
-        return self._link.run(install.command, self._place.working_dir, {**env, **ENVIRONMENT}, LABEL)
+        return self._link.run(install.command, self._place.working_dir, {**env, **ENVIRONMENT, **cut_off}, LABEL)
 
     async def finish(
         self,
@@ -148,6 +149,8 @@ class Installer:
     async def _ended(self, install: Install, run: Run, reread: Callable[[], tuple[Install, ...]]) -> bool:
         ended: Exited = run.exited.result()
         self.record = replace(self.record, since=time.time(), exit_code=ended.exit_code)
+        if ended.exit_code is not None:
+            await asyncio.to_thread(self._say, _BEGUN, {})
         if ended.exit_code == 0:
             again = next((each for each in await asyncio.to_thread(reread) if each.folder == install.folder), install)
             said = again if again.manifests == install.manifests else install

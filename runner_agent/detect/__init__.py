@@ -7,7 +7,7 @@ down. Every choice is shown in the runner's status, so that a wrong guess is see
 from __future__ import annotations
 
 from runner_agent.detect.finding import declared, installs, plan, wanted_program
-from runner_agent.detect.install import ENVIRONMENT, Install
+from runner_agent.detect.install import CUT_OFF, ENVIRONMENT, Install
 from runner_agent.detect.plan import NoCommandError, Plan, is_configuration
 from runner_agent.detect.reading import Reader
 

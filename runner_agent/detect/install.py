@@ -22,6 +22,9 @@ ENVIRONMENT: Mapping[str, str] = {
 }
 """Of installs, beside the app's own variables."""
 
+CUT_OFF = "SANDBOX_INSTALL_CUT_OFF"
+"""Set for an install whose last run did not end: it leaves half a package behind that package managers take for a whole one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Install:
@@ -38,17 +41,12 @@ class Install:
 
 
 def step(read: Reader, inside: str, mark: str, body: str, shown: str, manifests: Iterable[str], locks: Iterable[str]) -> Install:
-    """``body`` is run by a shell in the folder ``inside``; ``mark`` is what it makes there. Paths of manifests and locks are of ``read``.
-
-    A run that was cut off leaves half a package behind that package managers take for a whole one, so the next run begins from nothing.
-    """
+    """``body`` is run by a shell in the folder ``inside``; ``mark`` is what it makes there. Paths of manifests and locks are of ``read``."""
     folder = f"{inside}/{mark}" if inside else mark
-    begun = f'"$HOME/.sandbox/installing-{hashlib.sha256(folder.encode()).hexdigest()[:8]}"'
     text = (
         (f"cd {shlex.quote(inside)} || exit; " if inside else "")
-        + 'mkdir -p "$HOME/.sandbox"; '
-        + f"if [ -e {begun} ]; then echo 'the install before was cut off: it begins anew'; rm -rf {mark}; fi; : > {begun}; "
-        + f"( {body} ); status=$?; rm -f {begun}; exit $status"
+        + f"if [ -n \"${CUT_OFF}\" ]; then echo 'the install before was cut off: it begins anew'; rm -rf {mark}; fi; "
+        + body
     )
     command = ("sh", "-c", text)
     said = [read(path) for path in manifests]

@@ -76,7 +76,7 @@ def python_install(read: Reader, inside: str = "") -> Install | None:
         body += f"echo {shlex.quote('no requirements.txt: installs what the program imports')}; "
     if wanted.pins:
         pins = "\\n".join(wanted.pins)
-        body += f'printf {shlex.quote(pins)}"\\n" > "$HOME/.sandbox/pins.txt"; {pip} -c "$HOME/.sandbox/pins.txt"'
+        body += f'mkdir -p "$HOME/.sandbox"; printf {shlex.quote(pins)}"\\n" > "$HOME/.sandbox/pins.txt"; {pip} -c "$HOME/.sandbox/pins.txt"'
     else:
         body += pip
     where = f"{inside}/" if inside else ""

@@ -95,8 +95,16 @@ def chosen_script(package: Package, at: Context) -> str | None:
     """Name of the script that serves, by what people call it; one that only builds is none."""
     names = list(package.scripts)
     order = ["dev", "start:dev", "develop", *sorted(n for n in names if re.fullmatch(r"dev[:.-]\w+", n)), "serve", "start"]
-    there = [name for name in dict.fromkeys(order) if name in package.scripts and not ends(package.scripts[name], at.of(package))]
-    return there[0] if there else None
+    there = {name: aimed(package.scripts[name], at.of(package)) for name in dict.fromkeys(order) if name in package.scripts}
+    serving = [name for name, found in there.items() if found.rank]
+    serving.sort(key=lambda name: _shows_a_build(package.scripts[name], there[name]))
+    return serving[0] if serving else None
+
+
+def _shows_a_build(script: str, found: Aimed) -> bool:
+    """Whether a script serves what another has built before."""
+    words = script.split()
+    return found.tool in ("serve", "http-server") or "preview" in words or (found.tool in ("docusaurus", "gatsby") and "serve" in words)
 
 
 def _moved(command: Command, package: Package, read: Reader) -> Package | None:

@@ -159,6 +159,17 @@ TOOLS = (
         dropped=("--watch", "-w", "--watchAssets", "--preserveWatchOutput"),
         loads_once=NODE_SOURCES,
     ),
+    Tool(
+        "fastify",
+        ("fastify",),
+        ("start",),
+        None,
+        f"--address {_HOST} --port {{port}}",
+        ("-p", "--port", "-a", "--address"),
+        ("-w", "--watch"),
+        reload_values=("--ignore-watch",),
+        loads_once=NODE_SOURCES,
+    ),
     Tool("strapi", ("strapi",), ("develop", "dev")),
     Tool("adonis", ("adonis",), ("serve",)),
     # Python

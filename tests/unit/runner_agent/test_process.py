@@ -103,6 +103,7 @@ class Pod:
         python = self.settings.tree / ".venv" / "bin" / "python"
         python.write_text(f"#!/bin/sh\n{script}\n")
         python.chmod(0o755)
+        (python.parent / "pip").symlink_to("python")
         (self.settings.tree / "requirements.txt").write_text("")
 
     def log(self) -> str:
@@ -225,6 +226,7 @@ async def test_an_install_is_a_step_of_its_own_done_once(pods: Callable[..., Pod
     python = pod.settings.tree / ".venv" / "bin" / "python"
     python.write_text("#!/bin/sh\necho installing $*\n")
     python.chmod(0o755)
+    (python.parent / "pip").symlink_to("python")
     await pod.start()
     await pod.until(lambda: pod.state() == "Starting")
     assert "installing -m pip install" in pod.log()
@@ -243,6 +245,7 @@ async def test_a_failed_install_is_told_as_such(pods: Callable[..., Pod]) -> Non
     python = pod.settings.tree / ".venv" / "bin" / "python"
     python.write_text("#!/bin/sh\necho no such package; exit 1\n")
     python.chmod(0o755)
+    (python.parent / "pip").symlink_to("python")
     await pod.start()
     await pod.until(lambda: pod.state() == "BackOff")
     condition = pod.supervisor.condition()
@@ -287,6 +290,7 @@ async def test_an_app_whose_dependencies_changed_unseen_is_not_kept(pods: Callab
     python = pod.settings.tree / ".venv" / "bin" / "python"
     python.write_text("#!/bin/sh\necho installing $*\n")
     python.chmod(0o755)
+    (python.parent / "pip").symlink_to("python")
     logbook = LogBook()
     successor = Supervisor(replace(pod.settings, launcher_port=port), pod.workspace, logbook, pod.workspace.touch)
     await successor.start()

@@ -177,7 +177,7 @@ def _is_python(name: str) -> bool:
 
 def _python(before: tuple[Word, ...], rest: tuple[Word, ...], port: int | None) -> Program:
     values = [word.value for word in rest]
-    if len(values) < 2 or values[1] in ("-c", "-V", "--version"):
+    if len(values) < 2 or values[1] in ("-V", "--version"):
         return Program(before, rest)
     if "manage.py" in values[1] and "runserver" in values:
         at = values.index("runserver") + 1

@@ -23,8 +23,8 @@ _DEPTH = 8
 """Scripts that call scripts; more is a circle."""
 _WORK = re.compile(
     r"tsc|tsup|vue-tsc|rimraf|rm|mkdir|cp|cpx|echo|eslint|prettier|biome|jest|vitest|mocha|ava|playwright|cypress|prisma|drizzle-kit|"
-    r"husky|lint-staged|postcss|sass|tailwindcss|esbuild|rollup|svelte-check|copyfiles|test|true|false|exit|lerna|changeset|tsc-alias|"
-    r"swc|babel|terser|cross-port-killer|kill-port|wait-on|sleep|npm-check|ncu|gulp|grunt|make|vite|next|nuxt|nuxi|astro|ng|react-router|webpack|parcel"
+    r"husky|lint-staged|postcss|sass|tailwindcss|esbuild|rollup|svelte-check|copyfiles|test|true|false|exit|changeset|tsc-alias|"
+    r"swc|babel|terser|cross-port-killer|kill-port|wait-on|sleep|npm-check|ncu|vite|next|nuxt|nuxi|astro|ng|react-router|webpack|parcel"
 ).fullmatch
 """Programs that do some work and end, unless they were recognised as serving."""
 

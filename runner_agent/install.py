@@ -1,7 +1,7 @@
 """The steps before all processes: dependencies, installed once for what the manifests say, told as a record of their own.
 
-They run as the app does, below a keeper and with their own part of the log, never inside a request. What was installed is remembered
-beside the tree by digest of manifests and lock files, so that it is done again when those change and at no other time.
+They run as the app does, below a keeper and with their own part of the log, never inside a request. What was installed is
+remembered beside the tree by digest of manifests and lock files, so that it is done again when those change and at no other time.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ InstallState = Literal["None", "Running", "Succeeded", "Failed"]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """``since`` is Unix time; 0 while there was nothing to install. ``failures`` counts those in a row, ``lines`` are of the last of them,
-    from its first error on. ``retries``: another try may go better though nothing changes.
+    """``since`` is Unix time; 0 while there was nothing to install. ``failures`` counts those in a row, ``lines`` are of the
+    last of them, from its first error on. ``retries``: another try may go better though nothing changes.
     """
 
     state: InstallState = "None"
@@ -113,7 +113,8 @@ class Installer:
     ) -> bool:
         """Whether it succeeded; False also when ``interrupted`` was set and it was stopped for that: the record tells which.
 
-        ``reread`` gives the installs of the tree as it is then: an install writes lock files, and those are part of what was installed.
+        ``reread`` gives the installs of the tree as it is then: an install writes lock files, and those are part of what was
+        installed.
         """
         before = self.record.failures
         self.record = replace(

@@ -1,7 +1,7 @@
 """Serves a folder as a static site: ``static_server.py PORT FOLDER``. It runs in the app container, by that image's own Python.
 
-Beyond http.server it answers ranges, so that media can be wound, shows the ``index.html`` of a single-page app for a deep link, lists no folder, and lets
-nothing be kept by the browser, so that an edit is seen.
+Beyond http.server it answers ranges, so that media can be wound, shows the ``index.html`` of a single-page app for a deep
+link, lists no folder, and lets nothing be kept by the browser, so that an edit is seen.
 """
 
 from __future__ import annotations

@@ -245,7 +245,8 @@ class Supervisor:
         )
 
     async def _rest(self) -> None:
-        """Until a failed install may go better: after a while when the network failed, else when something is synced or asked for.
+        """Until a failed install may go better: after a while when the network failed, else when something is synced or asked
+        for.
 
         Also until there is a launcher again.
         """

@@ -8,24 +8,31 @@ from collections.abc import Sequence
 SHOWN = 40
 """Lines that a record keeps."""
 _FIRST = re.compile(
-    r"npm (error|ERR!)|ERESOLVE|ERR_PNPM|^\s*error\b|\bERROR:|error: |gyp ERR!|Error:|✖|fatal: |➤ YN0+[1-9]\d*: .*(?:fail|error|can't|cannot|doesn't)|"
+    r"npm (error|ERR!)|ERESOLVE|ERR_PNPM|^\s*error\b|\bERROR:|error: |gyp ERR!|Error:|✖|fatal: |"
+    r"➤ YN0+[1-9]\d*: .*(?:fail|error|can't|cannot|doesn't)|"
     r"prebuild-install warn|Traceback \(most recent call last\)|No module named",
     re.IGNORECASE,
 )
 _NETWORK = re.compile(
-    r"\b(EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ESOCKETTIMEDOUT|EHOSTUNREACH|ENETUNREACH|EPIPE|ERR_SOCKET_TIMEOUT)\b|"
-    r"network (timeout|error|connectivity)|socket hang up|Temporary failure in name resolution|NameResolutionError|ReadTimeoutError|"
-    r"ConnectTimeoutError|NewConnectionError|Connection (refused|reset|aborted|timed out)|\b(502|503|504|429)\b.*(Gateway|Unavailable|Too Many|Time-?out)|"
+    r"\b(EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ECONNRESET|"
+    r"ETIMEDOUT|ESOCKETTIMEDOUT|EHOSTUNREACH|ENETUNREACH|EPIPE|ERR_SOCKET_TIMEOUT)\b|"
+    r"network (timeout|error|connectivity)|socket hang up|Temporary failure in name resolution|"
+    r"NameResolutionError|ReadTimeoutError|"
+    r"ConnectTimeoutError|NewConnectionError|Connection (refused|reset|aborted|timed out)|"
+    r"\b(502|503|504|429)\b.*(Gateway|Unavailable|Too Many|Time-?out)|"
     r"(Gateway|Unavailable|Too Many Requests).*\b(502|503|504|429)\b|E(429|50[234])\b|IncompleteRead|ProtocolError|fetch failed",
     re.IGNORECASE,
 )
 _NOT_NETWORK = re.compile(
-    r"ERESOLVE|ETARGET|E404|E401|E403|EBADENGINE.*error|command failed|gyp ERR!|ELIFECYCLE|No matching distribution found|ResolutionImpossible|"
-    r"ERR_PNPM_NO_MATCHING|ERR_PNPM_OUTDATED|metadata-generation-failed|subprocess-exited-with-error|EUSAGE|EINTEGRITY|ENOSPC|EDQUOT",
+    r"ERESOLVE|ETARGET|E404|E401|E403|EBADENGINE.*error|command failed|gyp ERR!|ELIFECYCLE|"
+    r"No matching distribution found|ResolutionImpossible|"
+    r"ERR_PNPM_NO_MATCHING|ERR_PNPM_OUTDATED|metadata-generation-failed|subprocess-exited-with-error|"
+    r"EUSAGE|EINTEGRITY|ENOSPC|EDQUOT",
     re.IGNORECASE,
 )
 _SECRET = re.compile(
-    r"(https?://)[^\s/@:]+(:[^\s/@]*)?@|((?:_authToken|_auth|_password)\s*=\s*)\S+|\b(npm_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,})"
+    r"(https?://)[^\s/@:]+(:[^\s/@]*)?@|((?:_authToken|_auth|_password)\s*=\s*)\S+|"
+    r"\b(npm_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,})"
 )
 """Credentials in addresses and settings, and tokens by their form."""
 

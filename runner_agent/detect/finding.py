@@ -89,7 +89,8 @@ def static_plan(read: Reader, port: int) -> Plan | None:
         return None
     serve = (
         f'if [ -e {_STATIC} ] && command -v python3 >/dev/null; then exec python3 {_STATIC} "$0" "$1"; fi; '
-        'command -v python3 >/dev/null && exec python3 -m http.server "$0" --bind 0.0.0.0 --directory "$1"; exec npx --yes serve -l "$0" "$1"'
+        'command -v python3 >/dev/null && exec python3 -m http.server "$0" --bind 0.0.0.0 --directory "$1"; '
+        'exec npx --yes serve -l "$0" "$1"'
     )
     return Plan(("sh", "-c", serve, str(port), folder or "."), variables(port), (), True, "static", f"serve {folder or '.'}")
 
@@ -209,10 +210,10 @@ def _nothing_found(read: Reader) -> NoCommandError:
             f"package.json has neither a dev nor a start script that serves{only}: add one, or set spec.command"
         )
     if apps := _apps_inside(read, 1):
-        names = [folder for folder, _ in apps]
+        names, first = [folder for folder, _ in apps], apps[0][1].shown or shlex.join(apps[0][1].command)
         return NoCommandError(
             f"several folders hold an app ({', '.join(names[:6])}), and the top does not say which one the page is: "
-            f"set spec.workingDir to /workspace/{names[0]}, or spec.command to: sh -c 'cd {names[0]} && {apps[0][1].shown or shlex.join(apps[0][1].command)}', "
+            f"set spec.workingDir to /workspace/{names[0]}, or spec.command to: sh -c 'cd {names[0]} && {first}', "
             "and give the others spec.processes",
         )
     for file, words in _NOT_UNDERSTOOD:

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 
 _FAILED = re.compile(
     r"EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ETIMEDOUT|ECONNRESET|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT|ERR_PNPM_META_FETCH|"
-    r"Temporary failure in name resolution|Name or service not known|Could not resolve|Couldn't resolve|No address associated with hostname|"
-    r"NameResolutionError|getaddrinfo|no such host|dns error|Failed to establish a new connection|Connection refused|Connection timed out|"
+    r"Temporary failure in name resolution|Name or service not known|Could not resolve|"
+    r"Couldn't resolve|No address associated with hostname|"
+    r"NameResolutionError|getaddrinfo|no such host|dns error|Failed to establish a new connection|"
+    r"Connection refused|Connection timed out|"
     r"Network is unreachable|failed to lookup address|fetch failed|FetchError|failed to fetch",
     re.IGNORECASE,
 )

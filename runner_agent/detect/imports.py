@@ -19,7 +19,8 @@ _SHARED = ("", "src")
 
 
 def sources_of(read: Reader, folder: str, program: Program) -> tuple[str, ...]:
-    """Paths of files, or of folders with a ``/`` at the end: the entry's own folder, or what it imports where it has none of its own."""
+    """Paths of files, or of folders with a ``/`` at the end: the entry's own folder, or what it imports where it has none of
+    its own."""
     entry = "/".join(part for part in (folder, program.entry) if part)
     if not program.entry or read(entry) is None:
         return (f"{folder}/",) if folder else ()

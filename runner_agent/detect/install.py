@@ -28,9 +28,11 @@ CUT_OFF = "SANDBOX_INSTALL_CUT_OFF"
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """A step before the app: ``command``, done again when ``digest`` (of manifests and lock files) is another or ``folder`` is gone.
+    """A step before the app: ``command``, done again when ``digest`` (of manifests and lock files) is another or ``folder`` is
+    gone.
 
-    ``manifests`` is the digest without lock files, which the install itself may write. ``shown`` is the command as people write it.
+    ``manifests`` is the digest without lock files, which the install itself may write. ``shown`` is the command as people
+    write it.
     """
 
     command: tuple[str, ...]
@@ -40,8 +42,12 @@ class Install:
     manifests: str = ""
 
 
-def step(read: Reader, inside: str, mark: str, body: str, shown: str, manifests: Iterable[str], locks: Iterable[str]) -> Install:
-    """``body`` is run by a shell in the folder ``inside``; ``mark`` is what it makes there. Paths of manifests and locks are of ``read``."""
+def step(  # noqa: PLR0913
+    read: Reader, inside: str, mark: str, body: str, shown: str, *, manifests: Iterable[str], locks: Iterable[str]
+) -> Install:
+    """``body`` is run by a shell in the folder ``inside``; ``mark`` is what it makes there. Paths of manifests and locks
+    are those of ``read``.
+    """
     folder = f"{inside}/{mark}" if inside else mark
     text = (
         (f"cd {shlex.quote(inside)} || exit; " if inside else "")

@@ -1,4 +1,5 @@
-"""Projects of languages that the default image does not bring: what they are known by, and how they are run where their image is."""
+"""Projects of languages that the default image does not bring: what they are known by, and how they are run where their image
+is."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from runner_agent.detect.shell import Command, words
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """``name`` is the image's, ``said`` what people call it, ``files`` manifests at the top (a name that begins with ``.`` is an ending)."""
+    """``name`` is the image's, ``said`` what people call it, ``files`` manifests at the top (a name that begins with ``.`` is
+    an ending)."""
 
     name: str
     said: str
@@ -73,7 +75,7 @@ def language_plan(read: Reader, port: int) -> Plan | None:
     return Plan(command, variables(port), program.loads_once, program.reloads, found[0].name, " ".join(command))
 
 
-def _command(language: str, read: Reader, port: int) -> tuple[str, ...] | None:
+def _command(language: str, read: Reader, port: int) -> tuple[str, ...] | None:  # noqa: PLR0912 - one branch a language
     at = f"0.0.0.0:{port}"
     there = read.names("")
     if language == "go":

@@ -57,7 +57,7 @@ def node_install(read: Reader, inside: str = "") -> Install | None:
         *(f"{where}{member.folder}/package.json" for member in members),
         *(where + s for s in _SETTINGS),
     ]
-    return step(read, inside, mark, body, f"{manager} install", manifests, [where + lock for lock in LOCKS])
+    return step(read, inside, mark, body, f"{manager} install", manifests=manifests, locks=[where + lock for lock in LOCKS])
 
 
 def _note(read: Reader, package: packages.Package) -> str:
@@ -82,9 +82,11 @@ def _tool(read: Reader, manager: Manager, version: str | None, berry: bool) -> s
     return (
         f'export PATH="$HOME/.sandbox/bin:$PATH"; '
         f"if ! {kept}; then t={folder}; "
-        f'[ -e "$t/node_modules/.bin/{manager}" ] || (cd "$HOME" && npm install --prefix "$t" --no-save --no-audit --no-fund --no-package-lock '
+        f'[ -e "$t/node_modules/.bin/{manager}" ] || (cd "$HOME" && '
+        f'npm install --prefix "$t" --no-save --no-audit --no-fund --no-package-lock '
         f"{package}@{version}) || exit; "
-        f'mkdir -p "$HOME/.sandbox/bin"; for b in "$t"/node_modules/.bin/*; do ln -sfn "$b" "$HOME/.sandbox/bin/$(basename "$b")"; done; '
+        f'mkdir -p "$HOME/.sandbox/bin"; for b in "$t"/node_modules/.bin/*; '
+        f'do ln -sfn "$b" "$HOME/.sandbox/bin/$(basename "$b")"; done; '
         f"hash -r; fi; "
     )
 

@@ -7,7 +7,64 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 CONFIGURATION = frozenset(
-    ["package.json", ".npmrc", ".yarnrc", ".yarnrc.yml", "pnpm-workspace.yaml", "pnpm-lock.yaml", "yarn.lock", "bun.lock", "bun.lockb", "package-lock.json", "bunfig.toml", "npm-shrinkwrap.json", ".nvmrc", ".node-version", "nodemon.json", "turbo.json", "nx.json", "project.json", "angular.json", "nest-cli.json", "vue.config.js", "craco.config.js", "tsconfig.json", "jsconfig.json", ".babelrc", ".browserslistrc", "gatsby-config.js", "gatsby-config.ts", "gatsby-node.js", "gatsby-node.ts", "app.json", "requirements.txt", "requirements-dev.txt", "pyproject.toml", "setup.py", "setup.cfg", "uv.lock", "poetry.lock", "Pipfile", "Pipfile.lock", "environment.yml", ".python-version", "Procfile", "go.mod", "go.sum", "Cargo.toml", "Cargo.lock", "Gemfile", "Gemfile.lock", "composer.json", "composer.lock", "deno.json", "deno.jsonc", "deno.lock", "pom.xml", "mix.exs"]
+    [
+        "package.json",
+        ".npmrc",
+        ".yarnrc",
+        ".yarnrc.yml",
+        "pnpm-workspace.yaml",
+        "pnpm-lock.yaml",
+        "yarn.lock",
+        "bun.lock",
+        "bun.lockb",
+        "package-lock.json",
+        "bunfig.toml",
+        "npm-shrinkwrap.json",
+        ".nvmrc",
+        ".node-version",
+        "nodemon.json",
+        "turbo.json",
+        "nx.json",
+        "project.json",
+        "angular.json",
+        "nest-cli.json",
+        "vue.config.js",
+        "craco.config.js",
+        "tsconfig.json",
+        "jsconfig.json",
+        ".babelrc",
+        ".browserslistrc",
+        "gatsby-config.js",
+        "gatsby-config.ts",
+        "gatsby-node.js",
+        "gatsby-node.ts",
+        "app.json",
+        "requirements.txt",
+        "requirements-dev.txt",
+        "pyproject.toml",
+        "setup.py",
+        "setup.cfg",
+        "uv.lock",
+        "poetry.lock",
+        "Pipfile",
+        "Pipfile.lock",
+        "environment.yml",
+        ".python-version",
+        "Procfile",
+        "go.mod",
+        "go.sum",
+        "Cargo.toml",
+        "Cargo.lock",
+        "Gemfile",
+        "Gemfile.lock",
+        "composer.json",
+        "composer.lock",
+        "deno.json",
+        "deno.jsonc",
+        "deno.lock",
+        "pom.xml",
+        "mix.exs",
+    ]
 )
 _CONFIGURATION = re.compile(
     r"(vite|vitest|next|nuxt|astro|svelte|react-router|remix|app|webpack|rspack|rsbuild|postcss|tailwind|babel|rollup|uno|mdx|qwik|docusaurus"
@@ -18,11 +75,11 @@ _CONFIGURATION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``env``: variables beside the process's own. ``reloads``: the program is known to see changed files by itself. ``framework`` is a
-    short word for status, ``shown`` the command as people wrote it.
+    """``env``: variables beside the process's own. ``reloads``: the program is known to see changed files by itself.
+    ``framework`` is a short word for status, ``shown`` the command as people wrote it.
 
-    ``restart_suffixes``: endings of files that the program reads only when it starts. ``restart_below``: the files and folders (with a ``/`` at the
-    end) in which those count; empty for the whole tree.
+    ``restart_suffixes``: endings of files that the program reads only when it starts. ``restart_below``: the files and folders
+    (with a ``/`` at the end) in which those count; empty for the whole tree.
     """
 
     command: tuple[str, ...]
@@ -48,7 +105,8 @@ class Plan:
 class NoCommandError(Exception):
     """Nothing in the tree says what to run; the message says what would.
 
-    ``language`` is the one of the project when this image may have no program for it: go, rust, ruby, php, java, deno, bun, dotnet, elixir, or "".
+    ``language`` is the one of the project when this image may have no program for it: go, rust, ruby, php, java, deno, bun,
+    dotnet, elixir, or "".
     """
 
     def __init__(self, message: str, language: str = "") -> None:

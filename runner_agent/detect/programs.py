@@ -1,7 +1,8 @@
 """What one simple command runs: the wrappers before the program, and what its program reads once.
 
-A reloader (``node --watch``, ``nodemon``, ``uvicorn --reload``, …) keeps running, silently, over a program that no longer starts. Where it is
-understood for sure, the plain program stands in its place: the agent restarts it after a sync, and a failure is seen as one.
+A reloader (``node --watch``, ``nodemon``, ``uvicorn --reload``, …) keeps running, silently, over a program that no longer
+starts. Where it is understood for sure, the plain program stands in its place: the agent restarts it after a sync, and a
+failure is seen as one.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ _RUNNERS = ("poetry", "pipenv", "uv", "pdm", "hatch", "rye")
 class Program:
     """``before`` are wrappers and variables, kept as written; ``words`` begins with the program's name.
 
-    ``tool`` is its framework's word, ``loads_once`` the suffixes of what it reads when it starts, ``served`` whether it is known to serve,
+    ``tool`` is its framework's word, ``loads_once`` the suffixes of what it reads when it starts, ``served`` whether it is
+    known to serve,
     ``reloads`` whether it is known to see changed files. ``flags`` are those for its port, at the end.
     """
 
@@ -272,7 +274,7 @@ _NODEMON_ALONE = {
 }
 
 
-def _nodemon(arguments: Sequence[Word], read: Reader) -> tuple[Word, ...] | None:
+def _nodemon(arguments: Sequence[Word], read: Reader) -> tuple[Word, ...] | None:  # noqa: PLR0912 - one branch an option
     """None when its own options are not understood."""
     package = json_object(read("package.json"))
     settings: dict[str, Any] = json_object(read("nodemon.json")) or _object(package.get("nodemonConfig"))

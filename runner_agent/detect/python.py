@@ -11,11 +11,28 @@ from runner_agent.detect.python_source import Source, read_source
 from runner_agent.detect.reading import Reader, below, folders
 from runner_agent.detect.tools import PYTHON_SOURCES
 
-ENTRIES = ("main.py", "app.py", "server.py", "api.py", "asgi.py", "wsgi.py", "run.py", "application.py", "index.py", "__init__.py", "Home.py",
-           "streamlit_app.py", "dashboard.py", "demo.py", "bot.py", "hello.py")  # fmt: skip
+ENTRIES = (
+    "main.py",
+    "app.py",
+    "server.py",
+    "api.py",
+    "asgi.py",
+    "wsgi.py",
+    "run.py",
+    "application.py",
+    "index.py",
+    "__init__.py",
+    "Home.py",
+    "streamlit_app.py",
+    "dashboard.py",
+    "demo.py",
+    "bot.py",
+    "hello.py",
+)
 _FOLDERS = ("app", "src", "backend", "api", "server", "web")
 _PROGRAMS = ("main.py", "app.py", "server.py", "run.py", "api.py", "index.py")
 """Run as they are when no framework is found in them."""
+_ANY = "0.0.0.0"  # noqa: S104 - in its pod
 _ASGI = frozenset({"fastapi", "starlette", "litestar", "quart", "fasthtml", "blacksheep", "django-asgi"})
 _BY_IMPORT = (
     "streamlit",
@@ -84,7 +101,7 @@ def _serving(read: Reader, python: str, path: str, source: Source, port: int) ->
     if "streamlit" in source.imports:
         flags = (
             "--server.address",
-            "0.0.0.0",
+            "0.0.0.0",  # noqa: S104 - in its pod
             "--server.port",
             number,
             "--server.headless",
@@ -99,7 +116,7 @@ def _serving(read: Reader, python: str, path: str, source: Source, port: int) ->
         return _plan((python, "-m", "mesop.bin.bin", f"--path={path}", f"--port={port}"), port, "mesop", True)
     if "panel" in source.imports and not source.runs and not framework:
         return _plan(
-            (python, "-m", "panel", "serve", path, "--address", "0.0.0.0", "--port", number, "--allow-websocket-origin=*"),
+            (python, "-m", "panel", "serve", path, "--address", _ANY, "--port", number, "--allow-websocket-origin=*"),
             port,
             "panel",
         )

@@ -1,7 +1,7 @@
 """How the packages of a Python project are installed: what its manifest asks for, in the versions that its lock file names.
 
-pip does it, whatever tool the project was made with, so that index and credentials are set in one way only (PIP_INDEX_URL). A lock file becomes
-pip's constraints; its hashes are not looked at.
+pip does it, whatever tool the project was made with, so that index and credentials are set in one way only (PIP_INDEX_URL). A
+lock file becomes pip's constraints; its hashes are not looked at.
 """
 
 from __future__ import annotations
@@ -22,9 +22,17 @@ from runner_agent.detect.versions import python_note
 VENV_PYTHON = ".venv/bin/python"
 _REQUIREMENTS = (
     "requirements.txt",
-    *(f"requirements/{name}.txt" for name in ("dev", "local", "development", "base", "common", "main", "requirements", "prod", "production")),
-    "requirements-dev.txt", "requirements_dev.txt", "dev-requirements.txt", "requirements.in", "app/requirements.txt", "src/requirements.txt",
-)  # fmt: skip
+    *(
+        f"requirements/{name}.txt"
+        for name in ("dev", "local", "development", "base", "common", "main", "requirements", "prod", "production")
+    ),
+    "requirements-dev.txt",
+    "requirements_dev.txt",
+    "dev-requirements.txt",
+    "requirements.in",
+    "app/requirements.txt",
+    "src/requirements.txt",
+)
 _MANIFESTS = ("pyproject.toml", "setup.py", "setup.cfg", "Pipfile", "requirements.txt")
 _LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "pylock.toml", "Pipfile.lock")
 _ASGI = {"fastapi", "starlette", "litestar", "quart", "blacksheep"}
@@ -32,16 +40,68 @@ _SERVERS = {"uvicorn", "hypercorn", "granian", "daphne", "gunicorn", "fastapi-cl
 _PINS = 2000
 """Of a lock file; they travel as one argument, which Linux bounds to 128 KiB."""
 _IMPORTED = {
-    **{name: name for name in ["fastapi", "flask", "django", "streamlit", "gradio", "dash", "starlette", "litestar", "quart", "sanic", "aiohttp", "tornado", "bottle", "nicegui", "panel", "chainlit", "uvicorn", "requests", "httpx", "numpy", "pandas", "matplotlib", "plotly", "jinja2", "sqlalchemy", "pydantic", "pymongo", "redis", "openai", "anthropic", "flask_cors", "flask_sqlalchemy", "flask_socketio", "sqlmodel", "aiosqlite", "websockets", "markdown", "seaborn", "scipy", "altair"]},
-    "dotenv": "python-dotenv", "PIL": "pillow", "bs4": "beautifulsoup4", "yaml": "pyyaml", "sklearn": "scikit-learn", "flask_login": "flask-login",
-    "multipart": "python-multipart", "fasthtml": "python-fasthtml", "psycopg2": "psycopg2-binary",
-}  # fmt: skip
+    **{
+        name: name
+        for name in [
+            "fastapi",
+            "flask",
+            "django",
+            "streamlit",
+            "gradio",
+            "dash",
+            "starlette",
+            "litestar",
+            "quart",
+            "sanic",
+            "aiohttp",
+            "tornado",
+            "bottle",
+            "nicegui",
+            "panel",
+            "chainlit",
+            "uvicorn",
+            "requests",
+            "httpx",
+            "numpy",
+            "pandas",
+            "matplotlib",
+            "plotly",
+            "jinja2",
+            "sqlalchemy",
+            "pydantic",
+            "pymongo",
+            "redis",
+            "openai",
+            "anthropic",
+            "flask_cors",
+            "flask_sqlalchemy",
+            "flask_socketio",
+            "sqlmodel",
+            "aiosqlite",
+            "websockets",
+            "markdown",
+            "seaborn",
+            "scipy",
+            "altair",
+        ]
+    },
+    "dotenv": "python-dotenv",
+    "PIL": "pillow",
+    "bs4": "beautifulsoup4",
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+    "flask_login": "flask-login",
+    "multipart": "python-multipart",
+    "fasthtml": "python-fasthtml",
+    "psycopg2": "psycopg2-binary",
+}
 """Import name → package, for programs without any manifest. A name that is not here is nobody's guess."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """``arguments`` of pip install, ``pins`` (``name==version``) as its constraints, the files they came from, and the Python asked for."""
+    """``arguments`` of pip install, ``pins`` (``name==version``) as its constraints, the files they came from, and the Python
+    asked for."""
 
     arguments: tuple[str, ...]
     pins: tuple[str, ...] = ()
@@ -76,12 +136,21 @@ def python_install(read: Reader, inside: str = "") -> Install | None:
         body += f"echo {shlex.quote('no requirements.txt: installs what the program imports')}; "
     if wanted.pins:
         pins = "\\n".join(wanted.pins)
-        body += f'mkdir -p "$HOME/.sandbox"; printf {shlex.quote(pins)}"\\n" > "$HOME/.sandbox/pins.txt"; {pip} -c "$HOME/.sandbox/pins.txt"'
+        body += 'mkdir -p "$HOME/.sandbox"; '
+        body += f'printf {shlex.quote(pins)}"\\n" > "$HOME/.sandbox/pins.txt"; {pip} -c "$HOME/.sandbox/pins.txt"'
     else:
         body += pip
     where = f"{inside}/" if inside else ""
     manifests = [where + path for path in dict.fromkeys((*_MANIFESTS, *wanted.files))]
-    return step(read, inside, ".venv", body, f"pip install {shlex.join(arguments)}", manifests, [where + lock for lock in _LOCKS])
+    return step(
+        read,
+        inside,
+        ".venv",
+        body,
+        f"pip install {shlex.join(arguments)}",
+        manifests=manifests,
+        locks=[where + lock for lock in _LOCKS],
+    )
 
 
 def has_manifest(read: Reader) -> bool:
@@ -255,9 +324,10 @@ def _locked(content: bytes) -> tuple[str, ...]:
             isinstance(name, str)
             and isinstance(version, str)
             and not source.keys() & {"virtual", "editable", "directory", "git", "url", "path"}
+            and source.get("type") not in ("git", "url", "directory", "file")
+            and re.fullmatch(r"[\w.+!-]+", version)
         ):
-            if source.get("type") not in ("git", "url", "directory", "file") and re.fullmatch(r"[\w.+!-]+", version):
-                versions.setdefault(name, set()).add(version)
+            versions.setdefault(name, set()).add(version)
     return tuple(f"{name}=={next(iter(found))}" for name, found in sorted(versions.items()) if len(found) == 1)[:_PINS]
 
 

@@ -18,10 +18,12 @@ class Reader(Protocol):
     """Paths are relative to the tree, parts divided by ``/``."""
 
     def __call__(self, path: str) -> bytes | None:
-        """Content of a file; None when it is not there, is no plain file, lies behind a link or is larger than a manifest can be."""
+        """Content of a file; None when it is not there, is no plain file, lies behind a link or is larger than a manifest can
+        be."""
 
     def names(self, folder: str) -> Sequence[str]:
-        """Sorted names in a folder ("" is the top), those of folders with a ``/`` at the end; empty when there is no such folder."""
+        """Sorted names in a folder ("" is the top), those of folders with a ``/`` at the end; empty when there is no such
+        folder."""
 
 
 class Below:

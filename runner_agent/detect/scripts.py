@@ -1,7 +1,8 @@
-"""What a script of package.json comes down to: through nested scripts, workspaces, ``concurrently`` and the like, to the program that serves.
+"""What a script of package.json comes down to: through nested scripts, workspaces, ``concurrently`` and the like, to the
+program that serves.
 
-The result is the script's text with what that program needs to serve on the wanted port. Where a script is not understood, its text is what
-it was.
+The result is the script's text with what that program needs to serve on the wanted port. Where a script is not understood, its
+text is what it was.
 """
 
 from __future__ import annotations
@@ -22,18 +23,22 @@ from runner_agent.detect.shell import Command, Word, joined, words
 _DEPTH = 8
 """Scripts that call scripts; more is a circle."""
 _WORK = re.compile(
-    r"tsc|tsup|vue-tsc|rimraf|rm|mkdir|cp|cpx|echo|eslint|prettier|biome|jest|vitest|mocha|ava|playwright|cypress|prisma|drizzle-kit|"
+    r"tsc|tsup|vue-tsc|rimraf|rm|mkdir|cp|cpx|echo|eslint|prettier|biome|jest|vitest|mocha|ava|playwright|"
+    r"cypress|prisma|drizzle-kit|"
     r"husky|lint-staged|postcss|sass|tailwindcss|esbuild|rollup|svelte-check|copyfiles|test|true|false|exit|changeset|tsc-alias|"
-    r"swc|babel|terser|cross-port-killer|kill-port|wait-on|sleep|npm-check|ncu|vite|next|nuxt|nuxi|astro|ng|react-router|webpack|parcel"
+    r"swc|babel|terser|cross-port-killer|kill-port|wait-on|sleep|npm-check|ncu|vite|next|nuxt|nuxi|astro|ng|"
+    r"react-router|webpack|parcel"
 ).fullmatch
 """Programs that do some work and end, unless they were recognised as serving."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aimed:
-    """``text`` is the script to run. ``appended``: what follows the script's own text, where nothing else is changed; None otherwise.
+    """``text`` is the script to run. ``appended``: what follows the script's own text, where nothing else is changed; None
+    otherwise.
 
-    ``rank`` compares programs of one script: 3 is a front end's dev server, 2 another known server, 1 an unknown program, 0 work that ends.
+    ``rank`` compares programs of one script: 3 is a front end's dev server, 2 another known server, 1 an unknown program, 0
+    work that ends.
     ``below``: files or folders whose sources concern it; empty for the whole tree.
     """
 
@@ -104,7 +109,11 @@ def chosen_script(package: Package, at: Context) -> str | None:
 def _shows_a_build(script: str, found: Aimed) -> bool:
     """Whether a script serves what another has built before."""
     words = script.split()
-    return found.tool in ("serve", "http-server") or "preview" in words or (found.tool in ("docusaurus", "gatsby") and "serve" in words)
+    return (
+        found.tool in ("serve", "http-server")
+        or "preview" in words
+        or (found.tool in ("docusaurus", "gatsby") and "serve" in words)
+    )
 
 
 def _moved(command: Command, package: Package, read: Reader) -> Package | None:
@@ -302,10 +311,31 @@ def _side_by_side(script: str, commands: Sequence[Command], at: Context) -> Aime
 
 
 _CONCURRENTLY_VALUES = {
-    "-n", "--names", "--name-separator", "-c", "--prefix-colors", "-p", "--prefix", "-l", "--prefix-length", "-t", "--timestamp-format",
-    "-s", "--success", "--restart-tries", "--restart-after", "-m", "--max-processes", "--hide", "--default-input-target", "--ks",
-    "--kill-signal", "--kill-timeout", "--cwd", "--teardown",
-}  # fmt: skip
+    "-n",
+    "--names",
+    "--name-separator",
+    "-c",
+    "--prefix-colors",
+    "-p",
+    "--prefix",
+    "-l",
+    "--prefix-length",
+    "-t",
+    "--timestamp-format",
+    "-s",
+    "--success",
+    "--restart-tries",
+    "--restart-after",
+    "-m",
+    "--max-processes",
+    "--hide",
+    "--default-input-target",
+    "--ks",
+    "--kill-signal",
+    "--kill-timeout",
+    "--cwd",
+    "--teardown",
+}
 
 
 def _concurrently(command: Command, before: Sequence[Word], rest: Sequence[Word], at: Context) -> Aimed:
@@ -374,8 +404,11 @@ def _several(values: Sequence[str], at: Context) -> Aimed | None:
     name, one = _everywhere(values)
     if name is None:
         return None
-    filters = [values[i + 1] if "=" not in word and i + 1 < len(values) else word.partition("=")[2]
-               for i, word in enumerate(values) if word.partition("=")[0] in ("--filter", "-F")]  # fmt: skip
+    filters = [
+        values[i + 1] if "=" not in word and i + 1 < len(values) else word.partition("=")[2]
+        for i, word in enumerate(values)
+        if word.partition("=")[0] in ("--filter", "-F")
+    ]
     members = [each for each in packages.workspaces(at.read) if name in each.scripts]
     members = [each for each in members if not filters or any(f.strip("{}./") in (each.name, each.folder) for f in filters)]
     if not members:

@@ -1,6 +1,7 @@
 """Scripts as a shell would read them, for the simple cases: words, quotes, and the operators between commands.
 
-What is not simple (substitutions of commands, loops, redirections, groups) is not understood, and then nothing of the script is changed.
+What is not simple (substitutions of commands, loops, redirections, groups) is not understood, and then nothing of the script
+is changed.
 """
 
 from __future__ import annotations

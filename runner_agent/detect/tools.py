@@ -33,12 +33,13 @@ PYTHON_SOURCES = (".py", ".html", ".jinja", ".jinja2", ".j2", ".toml", ".yaml", 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """``serves``: its subcommands that serve. ``idle``: those that do not, where any other first word serves too (None: none does).
+    """``serves``: its subcommands that serve. ``idle``: those that do not, where any other first word serves too (None: none
+    does).
 
-    ``flags`` and ``env`` hold ``{port}``. ``replaced`` are flags of the script that ours stand for, each with its value; ``dropped``
-    are flags without a value that a sandbox has no use for, or whose work is done by our restart; ``reload_values`` are further ones
-    of its reloader, with a value. ``always`` follows also where the port is somebody else's choice. ``loads_once`` are the suffixes
-    of sources that it reads when it starts; empty for a tool that watches them itself.
+    ``flags`` and ``env`` hold ``{port}``. ``replaced`` are flags of the script that ours stand for, each with its value;
+    ``dropped`` are flags without a value that a sandbox has no use for, or whose work is done by our restart;
+    ``reload_values`` are further ones of its reloader, with a value. ``always`` follows also where the port is somebody else's
+    choice. ``loads_once`` are the suffixes of sources that it reads when it starts; empty for a tool that watches them itself.
     """
 
     name: str

@@ -15,7 +15,8 @@ _SPECIFIER = re.compile(r"(>=|<=|==|!=|~=|>|<|===)\s*(\d+)(?:\.(\d+|\*))?(?:\.(\
 
 
 def good_nodes(wanted: str) -> list[int] | None:
-    """Majors of Node that a range as in ``engines.node`` or .nvmrc allows; None when it is not understood, or asks for nothing."""
+    """Majors of Node that a range as in ``engines.node`` or .nvmrc allows; None when it is not understood, or asks for
+    nothing."""
     wanted = wanted.strip()
     if not wanted or wanted.startswith(("lts", "node", "latest", "stable")):
         return None

@@ -37,7 +37,9 @@ def text(files: dict[str, str]) -> str:
         ({"package.json": package(scripts={"dev": "bunx vite"})}, "bun@1", "bun install"),
     ],
 )
-def test_the_package_manager_comes_from_the_registry_in_the_version_of_the_project(files: dict[str, str], tool: str, command: str) -> None:
+def test_the_package_manager_comes_from_the_registry_in_the_version_of_the_project(
+    files: dict[str, str], tool: str, command: str
+) -> None:
     script = text(files)
     assert f" {tool}) || exit" in script
     assert command in script
@@ -72,7 +74,13 @@ def test_both_languages_of_one_tree_are_installed() -> None:
     assert [each.folder for each in installs(tree)] == ["node_modules", ".venv"]
 
 
-POETRY = '[tool.poetry.dependencies]\npython = "^3.11"\nflask = "^3.0"\nuvicorn = {version = "~0.30", extras = ["standard"]}\nx = "*"\n'
+GROUPS = '[project]\ndependencies = ["flask"]\n[dependency-groups]\ndev = ["ruff", {include-group = "t"}]\nt = ["pytest"]'
+POETRY = """[tool.poetry.dependencies]
+python = "^3.11"
+flask = "^3.0"
+uvicorn = {version = "~0.30", extras = ["standard"]}
+x = "*"
+"""
 
 
 @pytest.mark.parametrize(
@@ -81,8 +89,10 @@ POETRY = '[tool.poetry.dependencies]\npython = "^3.11"\nflask = "^3.0"\nuvicorn 
         ({"requirements.txt": "flask"}, "-r requirements.txt"),
         ({"requirements/dev.txt": "-r base.txt", "requirements/base.txt": "flask"}, "-r requirements/dev.txt"),
         ({"pyproject.toml": '[project]\nname = "a"\ndependencies = ["flask>=3"]'}, "'flask>=3'"),
-        ({"pyproject.toml": '[project]\ndependencies = ["flask"]\n[dependency-groups]\ndev = ["ruff", {include-group = "t"}]\nt = ["pytest"]'},
-         "flask ruff pytest"),
+        (
+            {"pyproject.toml": GROUPS},
+            "flask ruff pytest",
+        ),
         ({"pyproject.toml": POETRY}, "'flask>=3.0,<4' 'uvicorn[standard]>=0.30,<0.31' x"),
         ({"Pipfile": '[packages]\nflask = "*"\nredis = {version = ">=5"}'}, "flask 'redis>=5'"),
         ({"setup.py": ""}, "-e ."),
@@ -90,7 +100,7 @@ POETRY = '[tool.poetry.dependencies]\npython = "^3.11"\nflask = "^3.0"\nuvicorn 
         ({"requirements.txt": "fastapi[standard]"}, "-r requirements.txt"),
         ({"main.py": "import flask, bs4, os"}, "beautifulsoup4 flask"),
     ],
-)  # fmt: skip
+)
 def test_python_manifests_of_all_kinds_become_one_pip_install(files: dict[str, str], arguments: str) -> None:
     (found,) = installs(files)
     assert found.shown == f"pip install {arguments}"
@@ -99,7 +109,12 @@ def test_python_manifests_of_all_kinds_become_one_pip_install(files: dict[str, s
 
 @pytest.mark.parametrize(
     "files",
-    [{"pyproject.toml": '[build-system]\nrequires = ["hatchling"]'}, {"pyproject.toml": "[tool.ruff]"}, {"pyproject.toml": "["}, {"main.py": "import os"}],
+    [
+        {"pyproject.toml": '[build-system]\nrequires = ["hatchling"]'},
+        {"pyproject.toml": "[tool.ruff]"},
+        {"pyproject.toml": "["},
+        {"main.py": "import os"},
+    ],
 )
 def test_a_project_that_names_no_package_installs_none(files: dict[str, str]) -> None:
     assert installs(files) == ()
@@ -116,7 +131,15 @@ def test_a_lock_files_versions_are_constraints(lock: str) -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "good", "bad"),
-    [(">=18", 24, 16), ("20.x", 20, 24), ("^20 || >=22", 24, 21), ("v18.12.0", 18, 24), (">=18 <23", 22, 24), (">= 20.19.0", 24, 18), ("18 - 20", 19, 24)],
+    [
+        (">=18", 24, 16),
+        ("20.x", 20, 24),
+        ("^20 || >=22", 24, 21),
+        ("v18.12.0", 18, 24),
+        (">=18 <23", 22, 24),
+        (">= 20.19.0", 24, 18),
+        ("18 - 20", 19, 24),
+    ],
 )
 def test_ranges_of_node_are_understood_by_their_major(wanted: str, good: int, bad: int) -> None:
     majors = good_nodes(wanted) or []
@@ -124,7 +147,10 @@ def test_ranges_of_node_are_understood_by_their_major(wanted: str, good: int, ba
     assert bad not in majors
 
 
-@pytest.mark.parametrize(("wanted", "good", "bad"), [(">=3.12", 12, 11), ("^3.11", 12, 10), (">=3.8,<3.12", 11, 12), ("~=3.10", 11, 9), ("==3.11.*", 11, 12)])
+@pytest.mark.parametrize(
+    ("wanted", "good", "bad"),
+    [(">=3.12", 12, 11), ("^3.11", 12, 10), (">=3.8,<3.12", 11, 12), ("~=3.10", 11, 9), ("==3.11.*", 11, 12)],
+)
 def test_ranges_of_python_are_understood_by_their_minor(wanted: str, good: int, bad: int) -> None:
     minors = good_pythons(wanted) or []
     assert good in minors
@@ -140,7 +166,10 @@ def test_a_version_that_the_image_lacks_is_said() -> None:
 @pytest.mark.parametrize(
     ("line", "host"),
     [
-        ("npm error request to https://registry.npmjs.org/vite failed, reason: getaddrinfo EAI_AGAIN registry.npmjs.org", "registry.npmjs.org"),
+        (
+            "npm error request to https://registry.npmjs.org/vite failed, reason: getaddrinfo EAI_AGAIN registry.npmjs.org",
+            "registry.npmjs.org",
+        ),
         ("Error: getaddrinfo ENOTFOUND binaries.prisma.sh", "binaries.prisma.sh"),
         ("curl: (6) Could not resolve host: example.com", "example.com"),
         ("HTTPSConnectionPool(host='pypi.org', port=443): NewConnectionError: Temporary failure in name resolution", "pypi.org"),

@@ -24,7 +24,7 @@ def run(files: dict[str, str] | str) -> detect.Plan:
 def text(plan: detect.Plan) -> str:
     """What the shell or the package manager is given, without the line that sets PATH."""
     words = " ".join(plan.command)
-    return words.rpartition(":$PATH\"; ")[2].removeprefix("export npm_package_name=x; ").removeprefix('exec "$0" "$@" ')
+    return words.rpartition(':$PATH"; ')[2].removeprefix("export npm_package_name=x; ").removeprefix('exec "$0" "$@" ')
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,9 @@ def test_a_port_of_the_scripts_own_gives_way(script: str, expected: str) -> None
     assert text(run(script)) == expected
 
 
-@pytest.mark.parametrize("script", ["react-scripts start", "BROWSER=none react-scripts start", "remix dev", "strapi develop", "make dev", "vite | cat"])
+@pytest.mark.parametrize(
+    "script", ["react-scripts start", "BROWSER=none react-scripts start", "remix dev", "strapi develop", "make dev", "vite | cat"]
+)
 def test_what_reads_port_or_is_not_understood_runs_as_written(script: str) -> None:
     plan = run(script)
     assert plan.command == ("npm", "run", "dev")
@@ -116,14 +118,23 @@ def test_a_reloader_is_replaced_by_a_restart_of_ours(script: str, plain: str) ->
     assert plan.triggered_by(["a.js", "a.py", "a.cs"])
 
 
-@pytest.mark.parametrize("script", ["nodemon --config other.json a.js", 'nodemon --exec "a && b"', "nodemon", "watchexec npm test"])
+@pytest.mark.parametrize(
+    "script", ["nodemon --config other.json a.js", 'nodemon --exec "a && b"', "nodemon", "watchexec npm test"]
+)
 def test_a_reloader_that_is_not_understood_is_left_alone(script: str) -> None:
     assert run(script).command == ("npm", "run", "dev")
 
 
 @pytest.mark.parametrize(
     "script",
-    ["node server.js", "NODE_ENV=x node server.js", "cross-env A=b tsx server.ts", "npx ts-node src/a.ts", "nest start", "tsc && node dist/a.js"],
+    [
+        "node server.js",
+        "NODE_ENV=x node server.js",
+        "cross-env A=b tsx server.ts",
+        "npx ts-node src/a.ts",
+        "nest start",
+        "tsc && node dist/a.js",
+    ],
 )
 def test_what_loads_once_is_restarted_for_its_sources(script: str) -> None:
     plan = run(script)
@@ -137,7 +148,10 @@ def test_what_loads_once_is_restarted_for_its_sources(script: str) -> None:
     [
         ({"package.json": package({"dev": "npm run serve", "serve": "vite"})}, f"npm run dev -- -- {VITE}"),
         (
-            {"package.json": package({"dev": "npm run dev -w apps/web"}, workspaces=["apps/*"]), "apps/web/package.json": package({"dev": "astro dev"})},
+            {
+                "package.json": package({"dev": "npm run dev -w apps/web"}, workspaces=["apps/*"]),
+                "apps/web/package.json": package({"dev": "astro dev"}),
+            },
             f"npm run dev -- -- {AT}",
         ),
         (
@@ -148,13 +162,26 @@ def test_what_loads_once_is_restarted_for_its_sources(script: str) -> None:
             },
             f"pnpm run dev {VITE}",
         ),
-        ({"package.json": package({"dev": "cd client && npm start"}), "client/package.json": package({"start": "vite"})}, f"npm run dev -- -- {VITE}"),
-        ({"package.json": package({"dev": "yarn workspace web dev"}, workspaces=["web"]), "web/package.json": package({"dev": "ng serve"}) .replace('"x"', '"web"')},
-         f"yarn run dev {AT}"),
-        ({"package.json": package({"dev": "npm run dev --prefix web"}), "web/package.json": package({"dev": "node --watch a.js"})},
-         "(cd web && PATH=\"$PWD/node_modules/.bin:$PATH\" && node a.js)"),
+        (
+            {"package.json": package({"dev": "cd client && npm start"}), "client/package.json": package({"start": "vite"})},
+            f"npm run dev -- -- {VITE}",
+        ),
+        (
+            {
+                "package.json": package({"dev": "yarn workspace web dev"}, workspaces=["web"]),
+                "web/package.json": package({"dev": "ng serve"}).replace('"x"', '"web"'),
+            },
+            f"yarn run dev {AT}",
+        ),
+        (
+            {
+                "package.json": package({"dev": "npm run dev --prefix web"}),
+                "web/package.json": package({"dev": "node --watch a.js"}),
+            },
+            '(cd web && PATH="$PWD/node_modules/.bin:$PATH" && node a.js)',
+        ),
     ],
-)  # fmt: skip
+)
 def test_scripts_that_call_scripts_are_followed(files: dict[str, str], expected: str) -> None:
     found = " ".join(run(files).command)
     assert found.endswith(expected)
@@ -163,7 +190,10 @@ def test_scripts_that_call_scripts_are_followed(files: dict[str, str], expected:
 @pytest.mark.parametrize(
     ("scripts", "expected"),
     [
-        ({"dev": 'concurrently -n a,b "vite" "node api.js"'}, f"exec env -u PORT concurrently -n a,b 'vite {VITE}' 'node api.js'"),
+        (
+            {"dev": 'concurrently -n a,b "vite" "node api.js"'},
+            f"exec env -u PORT concurrently -n a,b 'vite {VITE}' 'node api.js'",
+        ),
         (
             {"dev": "concurrently npm:dev:*", "dev:api": "node api.js", "dev:web": "vite"},
             f"exec env -u PORT concurrently 'npm run dev:api' 'npm run dev:web -- {VITE}'",

@@ -19,28 +19,50 @@ def run(files: dict[str, str]) -> detect.Plan:
     [
         ({"main.py": FAST}, f"-m uvicorn main:app {AT}"),
         ({"main.py": "from fastapi import FastAPI\napi: FastAPI = FastAPI()"}, f"-m uvicorn main:api {AT}"),
-        ({"server.py": "from fastapi import FastAPI\ndef create_app():\n  return FastAPI()"}, f"-m uvicorn server:create_app --factory {AT}"),
+        (
+            {"server.py": "from fastapi import FastAPI\ndef create_app():\n  return FastAPI()"},
+            f"-m uvicorn server:create_app --factory {AT}",
+        ),
         ({"app/main.py": FAST, "app/__init__.py": ""}, f"-m uvicorn app.main:app {AT}"),
         ({"src/main.py": FAST + "import routes", "src/routes.py": ""}, f"-m uvicorn main:app --app-dir src {AT}"),
         ({"src/shop/__init__.py": "", "src/shop/api.py": FAST}, f"-m uvicorn shop.api:app --app-dir src {AT}"),
         ({"shop/__init__.py": "", "shop/asgi.py": FAST}, f"-m uvicorn shop.asgi:app {AT}"),
-        ({"asgi.py": "from starlette.applications import Starlette\napplication = Starlette()"}, f"-m uvicorn asgi:application {AT}"),
-        ({"main.py": FAST + "if __name__ == '__main__':\n  import uvicorn\n  uvicorn.run('main:app', port=8000, reload=True)"}, f"-m uvicorn main:app {AT}"),
-        ({"app.py": "from flask import Flask\napp = Flask(__name__)\nif __name__ == '__main__': app.run(debug=True, port=5000)"},
-         f"-m flask --app app run --debug --no-reload {AT}"),
+        (
+            {"asgi.py": "from starlette.applications import Starlette\napplication = Starlette()"},
+            f"-m uvicorn asgi:application {AT}",
+        ),
+        (
+            {"main.py": FAST + "if __name__ == '__main__':\n  import uvicorn\n  uvicorn.run('main:app', port=8000, reload=True)"},
+            f"-m uvicorn main:app {AT}",
+        ),
+        (
+            {"app.py": "from flask import Flask\napp = Flask(__name__)\nif __name__ == '__main__': app.run(port=5000)"},
+            f"-m flask --app app run --debug --no-reload {AT}",
+        ),
         ({"app.py": "from flask import Flask\nweb = Flask(__name__)"}, f"-m flask --app app:web run --debug --no-reload {AT}"),
-        ({"wsgi.py": "from shop import create_app\napp = create_app()", "requirements.txt": "Flask==3"}, f"-m flask --app wsgi run --debug --no-reload {AT}"),
-        ({"app.py": "from flask import Flask\napp = Flask(__name__)\nif __name__ == '__main__':\n  init_db()\n  app.run()"}, "app.py"),
-        ({"app.py": "import streamlit as st"},
-         "-m streamlit run app.py --server.address 0.0.0.0 --server.port 3000 --server.headless true --server.runOnSave true"),
+        (
+            {"wsgi.py": "from shop import create_app\napp = create_app()", "requirements.txt": "Flask==3"},
+            f"-m flask --app wsgi run --debug --no-reload {AT}",
+        ),
+        (
+            {"app.py": "from flask import Flask\napp = Flask(__name__)\nif __name__ == '__main__':\n  init_db()\n  app.run()"},
+            "app.py",
+        ),
+        (
+            {"app.py": "import streamlit as st"},
+            "-m streamlit run app.py --server.address 0.0.0.0 --server.port 3000 --server.headless true --server.runOnSave true",
+        ),
         ({"app.py": "import gradio as gr\ngr.Interface(f, 'text', 'text').launch()"}, "app.py"),
         ({"app.py": "from dash import Dash\napp = Dash()\nif __name__ == '__main__': app.run(debug=True)"}, "app.py"),
         ({"server.py": "from sanic import Sanic\napp = Sanic('x')"}, f"-m sanic server:app {AT} --single-process"),
-        ({"manage.py": "", "package.json": '{"scripts": {"dev": "tailwindcss -w"}}'}, "manage.py runserver 0.0.0.0:3000 --noreload"),
+        (
+            {"manage.py": "", "package.json": '{"scripts": {"dev": "tailwindcss -w"}}'},
+            "manage.py runserver 0.0.0.0:3000 --noreload",
+        ),
         ({"main.py": "def f(:"}, "main.py"),
         ({"run.py": "from aiohttp import web\nweb.run_app(app)"}, "run.py"),
     ],
-)  # fmt: skip
+)
 def test_the_application_is_found_and_run_plainly(files: dict[str, str], command: str) -> None:
     plan = run(files)
     assert " ".join(plan.command) == f".venv/bin/python {command}"
@@ -118,6 +140,6 @@ def test_a_project_of_another_language_is_called_by_its_name(file: str, language
 )
 def test_it_runs_where_the_image_has_its_program(files: dict[str, str], command: str) -> None:
     program = detect.wanted_program(Files(files))
-    assert program == command.split()[0]
+    assert program == command.split(maxsplit=1)[0]
     plan = detect.plan(Files(files), None, 3000, (program or "",))
     assert " ".join(plan.command) == command

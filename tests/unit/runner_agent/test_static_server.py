@@ -49,7 +49,9 @@ def get(port: int, path: str, **headers: str) -> tuple[int, bytes, dict[str, str
         ("/../../etc/passwd", "*/*", (404, None)),
     ],
 )
-def test_pages_are_found_and_folders_are_not_listed(site: int, path: str, accept: str, expected: tuple[int, bytes | None]) -> None:
+def test_pages_are_found_and_folders_are_not_listed(
+    site: int, path: str, accept: str, expected: tuple[int, bytes | None]
+) -> None:
     status, content, _ = get(site, path, Accept=accept)
     assert status == expected[0]
     assert expected[1] is None or content == expected[1]

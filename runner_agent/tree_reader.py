@@ -20,7 +20,7 @@ class TreeReader:
 
     def __call__(self, path: str) -> bytes | None:
         folder, _, name = path.rpartition("/")
-        if name in ("", ".", "..") or (fd := self._folder(folder)) is None:
+        if name in ("", ".", "..") or not _can_be(path) or (fd := self._folder(folder)) is None:
             return None
         try:
             return read_plain(Path(f"/proc/self/fd/{fd}/{name}"))
@@ -28,7 +28,7 @@ class TreeReader:
             os.close(fd)
 
     def names(self, folder: str) -> Sequence[str]:
-        if (fd := self._folder(folder)) is None:
+        if not _can_be(folder) or (fd := self._folder(folder)) is None:
             return ()
         found = []
         try:
@@ -59,3 +59,8 @@ class TreeReader:
             if fd < 0:
                 return None
         return fd
+
+
+def _can_be(path: str) -> bool:
+    """Whether a path that was read out of somebody's script can be one at all."""
+    return "\0" not in path and all(len(part.encode("utf-8", "replace")) <= 255 for part in path.split("/"))

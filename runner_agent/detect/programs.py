@@ -72,9 +72,7 @@ class Program:
     @property
     def entry(self) -> str:
         """Path of the file that an interpreter runs, "" when there is none."""
-        return next(
-            (word.value.removeprefix("./") for word in self.words[1:] if "." in word.value and not word.value.startswith("-")), ""
-        )
+        return next((word.value.removeprefix("./") for word in self.words[1:] if _is_a_file(word.value)), "")
 
     @property
     def text(self) -> str:
@@ -339,3 +337,8 @@ def _nodemon(arguments: Sequence[Word], read: Reader) -> tuple[Word, ...] | None
 
 def _object(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _is_a_file(word: str) -> bool:
+    """Whether a word may name a file: code that was given instead of one is no path."""
+    return "." in word and not word.startswith("-") and len(word) < 200 and not any(char.isspace() for char in word)

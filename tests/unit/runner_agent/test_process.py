@@ -447,6 +447,28 @@ async def test_an_install_runs_once_before_all_and_again_when_the_lock_file_chan
     assert pod.one("a")["restarts"] == pod.one("web")["restarts"] == 1
 
 
+async def test_an_install_that_writes_its_lock_file_runs_once(pods: Callable[..., Pod]) -> None:
+    pod = pods("sleep", "60")
+    pod.fake_install("echo installing; echo made > uv.lock; echo made > requirements.lock")
+    await pod.start()
+    await pod.until(lambda: pod.state() == "Starting")
+    await pod.supervisor.restart(0.1)
+    await pod.until(lambda: pod.state() == "Starting")
+    assert pod.log().count("installing") == 1
+
+
+async def test_a_failure_that_a_second_try_would_not_mend_waits_for_the_next_sync(pods: Callable[..., Pod]) -> None:
+    pod = pods("sleep", "60")
+    pod.fake_install("echo resolving; echo 'ERROR: No matching distribution found for nope'; exit 1")
+    await pod.start()
+    await pod.until(lambda: pod.state() == "BackOff")
+    install = pod.supervisor.install_json()
+    assert (install["failures"], install["lines"]) == (1, ["ERROR: No matching distribution found for nope"])
+    assert "tried again after the next sync" in pod.supervisor.condition()["message"]
+    await pod.supervisor.on_synced(["requirements.txt"], "auto", False)
+    await pod.until(lambda: pod.supervisor.install_json()["failures"] == 2)
+
+
 async def test_a_failed_install_holds_all_back_and_says_why(pods: Callable[..., Pod]) -> None:
     pod = pods("sleep", "60", processes=(worker("a", "sleep", "60"),))
     pod.fake_install("echo no such package; exit 4")
@@ -467,9 +489,9 @@ async def test_an_install_that_hangs_is_ended_by_a_restart(pods: Callable[..., P
     await pod.start()
     await pod.until(lambda: "begun" in pod.log())
     assert pod.state() == "Installing"
-    (pod.settings.tree / ".venv" / "bin" / "python").write_text("#!/bin/sh\n")
     await pod.supervisor.restart(0.1)
-    await pod.until(lambda: pod.state() == "Starting")
+    await pod.until(lambda: "was cut off: it begins anew" in pod.log())
+    await pod.until(lambda: not (pod.settings.tree / ".venv" / "bin" / "pip").exists())
 
 
 async def test_all_runs_outlive_their_agent(pods: Callable[..., Pod]) -> None:

@@ -93,20 +93,23 @@ def wait_until_fenced(targets: Sequence[Target], seconds: float) -> None:
         time.sleep(PAUSE_SECONDS)
 
 
-HANDED_OVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher")
-"""A static program, which the image's build puts beside this file: see launcher/."""
+HANDED_OVER = {"launcher": 0o555, "static_server.py": 0o444}
+"""Files of ours that the app container runs, each with its mode: the static program that the image's build puts beside this file
+(launcher/), and the server of static sites."""
 
 
 def hand_over(program: str, directory: str) -> None:
-    """Copies what the app container runs of ours to its volume, for all to execute and nobody to write, in one step."""
-    target = os.path.join(directory, "launcher")
-    with open(program, "rb") as file:
-        content = file.read()
-    descriptor = os.open(target + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o555)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-    os.chmod(target + ".new", 0o555)  # noqa: S103 - whatever the umask; it is for every user to run
-    os.rename(target + ".new", target)
+    """Copies ``program`` (the launcher) and what is beside this file to ``directory``: each in one step, for nobody to write."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    for name, mode in HANDED_OVER.items():
+        target = os.path.join(directory, name)
+        with open(program if name == "launcher" else os.path.join(here, name), "rb") as file:
+            content = file.read()
+        descriptor = os.open(target + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        os.chmod(target + ".new", mode)  # whatever the umask; it is for every user to run
+        os.rename(target + ".new", target)
 
 
 def run_gate(environ: Mapping[str, str] = os.environ) -> int:
@@ -120,7 +123,8 @@ def run_gate(environ: Mapping[str, str] = os.environ) -> int:
         if "SANDBOX_GATE_TARGETS" not in environ:
             raise GateError("SANDBOX_GATE_TARGETS is not set: nothing to prove the network policy with.")
         targets = parse_targets(environ["SANDBOX_GATE_TARGETS"])
-        hand_over(environ.get("SANDBOX_LAUNCHER", HANDED_OVER), environ.get("SANDBOX_LAUNCHER_DIR", "/opt/sandbox"))
+        beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher")
+        hand_over(environ.get("SANDBOX_LAUNCHER", beside), environ.get("SANDBOX_LAUNCHER_DIR", "/opt/sandbox"))
         wait_until_fenced(targets, float(environ.get("SANDBOX_GATE_SECONDS", "60")))
     except NotFencedError as error:
         print(f"gate: {error}", file=sys.stderr)

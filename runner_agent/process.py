@@ -216,6 +216,7 @@ class Process:
             "restarts": self._restarts,
             "since": rfc3339(now.since),
             "command": list(self._plan.command) if self._plan is not None else [],
+            "framework": self._plan.framework if self._plan is not None else "",
             "ready": self.ready,
             "listening": self.where.port if self.ready and self.where is not None else None,
         }
@@ -282,8 +283,8 @@ class Process:
     def _begin(self, plan: Plan) -> Run:
         around = self._around
         around.logbook.begin_run(self.name)
-        around.logbook.system("$ " + " ".join(plan.command), self.name)
-        env = {**around.environment, **self._settings.env, "HOST": "0.0.0.0"}  # noqa: S104 - in its pod
+        around.logbook.system("$ " + (plan.shown or " ".join(plan.command)), self.name)
+        env = {**around.environment, **plan.env, **self._settings.env, "HOST": "0.0.0.0"}  # noqa: S104 - in its pod
         if self.port is not None:
             env["PORT"] = str(self.port)
         return around.link.run(plan.command, self._settings.working_dir or around.working_dir, env, self.name)

@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from runner_agent import detect, frameworks, paths, ports
 from runner_agent.condition import app_condition
-from runner_agent.detect import Plan
+from runner_agent.detect import NoCommandError, Plan
 from runner_agent.install import LABEL as INSTALL
 from runner_agent.install import Installer, Place
 from runner_agent.launcher_link import Link, Run
 from runner_agent.logs import LogBook
-from runner_agent.plain_file import read_plain
 from runner_agent.ports import Listener
 from runner_agent.process import (
     DEFAULT_GRACE_SECONDS,
@@ -34,6 +34,7 @@ from runner_agent.reading import Effect, sources
 from runner_agent.repeats import Repeats
 from runner_agent.settings import ProcessSettings, Settings
 from runner_agent.touch import Touch
+from runner_agent.tree_reader import TreeReader
 from runner_agent.undeclared import Undeclared
 from runner_agent.whereabouts import Where
 from sandbox_protocol import ignore
@@ -68,8 +69,9 @@ class Supervisor:
         self.link = Link(logbook, settings.launcher_port, frozenset({INSTALL, *(one.name for one in declared)}))
         self.processes = tuple(Process(one, self) for one in declared)
         self.web = self.processes[0]
-        self._root = _seen_from_here(settings)
-        self._installer = Installer(self.link, logbook, Place(self._root, settings.private, self.working_dir))
+        root = _seen_from_here(settings)
+        self._read = TreeReader(root)
+        self._installer = Installer(self.link, logbook, Place(root, settings.private, self.working_dir))
         self._triggers = ignore.parse("\n".join(settings.app.restart_on).encode())
         self.look_at: Callable[[], Sequence[Listener]] = ports.look
         self._undeclared = Undeclared(self.listeners)
@@ -181,15 +183,28 @@ class Supervisor:
 
     async def plan(self, process: ProcessSettings) -> Plan:
         if process.command and process.port is None:
-            return detect.declared(process.command)
-        return await asyncio.to_thread(detect.plan, self._read, process.command, process.port or 0)
+            return await asyncio.to_thread(detect.declared, process.command, self._read)
+        try:
+            return await asyncio.to_thread(detect.plan, self._read, process.command, process.port or 0)
+        except NoCommandError as error:
+            program = await asyncio.to_thread(detect.wanted_program, self._read) if error.language else None
+            if program is None or not await self._has(program):
+                raise
+        return await asyncio.to_thread(detect.plan, self._read, process.command, process.port or 0, (program,))
+
+    async def _has(self, program: str) -> bool:
+        """Whether the app's image has this program: only a shell in its container knows."""
+        if not self.link.connected.is_set():
+            return False
+        run = self.link.run(("sh", "-c", 'command -v "$0" >/dev/null', program), self.working_dir, {}, "")
+        return (await run.exited).exit_code == 0
 
     async def touch(self, paths: Sequence[str]) -> None:
         await self._touch(paths)
         self._show(paths)
 
     async def prepared(self) -> bool:
-        done = await self._installer.done(await asyncio.to_thread(detect.install, self._read))
+        done = await self._installer.missing(await asyncio.to_thread(detect.installs, self._read)) is None
         if not done:
             self._request(DEFAULT_GRACE_SECONDS)
         return done
@@ -221,7 +236,6 @@ class Supervisor:
         self._wake.set()
 
     async def _live(self) -> None:
-        failures = 0
         while True:
             self._wake.clear()
             if self._workspace.revision is None:
@@ -235,40 +249,55 @@ class Supervisor:
             self._again.clear()
             adopted = self.link.adopted()
             if await self._install(adopted):
-                failures = 0
                 await self._live_together(await self._sorted(adopted))
             elif not self._again.is_set():
-                failures += 1
-                await self._rest(failures)
+                await self._rest()
 
     async def _install(self, adopted: Iterable[Run]) -> bool:
         """Whether the processes may live now."""
-        install = await asyncio.to_thread(detect.install, self._read)
-        if await self._installer.done(install):
-            return True
-        assert install is not None
-        kept = [run for run in adopted if await self._installer.adopts(install, run)][:1]
-        await asyncio.gather(*(stop(self.link, run, self._grace) for run in adopted if run not in kept))
-        if not self.link.connected.is_set():
-            return False
-        self._all_stand("Installing", message="runs " + " ".join(install.command))
-        env = {"PORT": str(self.web.port), "HOST": "0.0.0.0"}  # noqa: S104 - in its pod
-        run = kept[0] if kept else await self._installer.begin(install, env)
-        return await self._installer.finish(install, run, self._again, lambda: self._grace)
+        while (install := await self._installer.missing(await asyncio.to_thread(detect.installs, self._read))) is not None:
+            kept = [run for run in adopted if await self._installer.adopts(install, run)][:1]
+            await asyncio.gather(*(stop(self.link, run, self._grace) for run in adopted if run not in kept))
+            adopted = ()
+            if not self.link.connected.is_set() or self._again.is_set():
+                return False
+            self._all_stand("Installing", message=f"runs {install.shown}{self._failed_before()}")
+            env = {"PORT": str(self.web.port), "HOST": "0.0.0.0"}  # noqa: S104 - in its pod
+            run = kept[0] if kept else await self._installer.begin(install, env)
+            again = partial(detect.installs, self._read)
+            if not await self._installer.finish(install, run, self._again, lambda: self._grace, again):
+                return False
+        return True
 
-    async def _rest(self, failures: int) -> None:
-        """Between two tries of the install, or until there is a launcher again."""
+    def _failed_before(self) -> str:
+        """In words that follow the command."""
         record = self._installer.record
-        if record.state == "Failed" and self.link.connected.is_set():
-            seconds = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (failures - 1))
-            how, _, lines = record.message.partition("\n")
-            self.logbook.system(f"{how.partition('. Last')[0]}; next try in {seconds:.0f} s", INSTALL)
-            message = (
-                f"{how.partition('. Last')[0]}; tried again in {seconds:.0f} s, or at once after a sync. Last lines:\n{lines}"
-            )
-            self._all_stand("BackOff", "InstallFailed", message)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._again.wait(), seconds)
+        return (
+            f"; failed {_times(record.failures)} before. Lines from the first error:\n" + "\n".join(record.lines)
+            if record.failures
+            else ""
+        )
+
+    async def _rest(self) -> None:
+        """Until a failed install may go better: after a while when the network failed, else when something is synced or asked
+        for.
+
+        Also until there is a launcher again.
+        """
+        record = self._installer.record
+        if record.state != "Failed" or not self.link.connected.is_set():
+            return
+        seconds = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (record.failures - 1)) if record.retries else None
+        how, _, lines = record.message.partition(". Lines")
+        when = (
+            f"tried again in {seconds:.0f} s, or at once after a sync"
+            if seconds
+            else "tried again after the next sync or restart"
+        )
+        self.logbook.system(f"{how} ({_times(record.failures)}); {when}", INSTALL)
+        self._all_stand("BackOff", "InstallFailed", f"{how}; failed {_times(record.failures)}, {when}. Lines{lines}")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._again.wait(), seconds)
 
     async def _sorted(self, adopted: Iterable[Run]) -> Mapping[str, Run]:
         """Runs by process; one that belongs to none, or that there are two of, is ended."""
@@ -302,8 +331,9 @@ class Supervisor:
         for process in self.processes:
             process.stand(state, reason, message)
 
-    def _read(self, name: str) -> bytes | None:
-        return read_plain(self._root / name)
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _seen_from_here(settings: Settings) -> Path:

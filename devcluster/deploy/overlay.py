@@ -34,13 +34,23 @@ class Mirrors:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What npm, pip and tools like them read. Audit and fund would ask services that no sandbox reaches."""
+        """What npm, pip and tools like them read. Audit and fund would ask services that no sandbox reaches.
+
+        pnpm, yarn 1, yarn 4 and bun each have a variable of their own for npm's registry.
+        """
+        host = self.npm.split("/")[2].partition(":")[0]
         return {
             "NPM_CONFIG_REGISTRY": self.npm,
+            "pnpm_config_registry": self.npm,
+            "YARN_REGISTRY": self.npm,
+            "YARN_NPM_REGISTRY_SERVER": self.npm,
+            "YARN_UNSAFE_HTTP_WHITELIST": host,
+            "BUN_CONFIG_REGISTRY": self.npm,
             "NPM_CONFIG_AUDIT": "false",
             "NPM_CONFIG_FUND": "false",
             "NPM_CONFIG_UPDATE_NOTIFIER": "false",
             "PIP_INDEX_URL": self.pypi,
+            "UV_DEFAULT_INDEX": self.pypi,
             "PIP_TRUSTED_HOST": self.pypi.split("/")[2].partition(":")[0],
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }

@@ -4,10 +4,11 @@ import pytest
 
 from runner_agent import detect
 from runner_agent.detect import NoCommandError, Plan
+from tests.unit.runner_agent.files import Files
 
 
 def reader(files: dict[str, str]) -> detect.Reader:
-    return lambda name: files[name].encode() if name in files else None
+    return Files(files)
 
 
 def plan(files: dict[str, str], command: list[str] | None = None) -> Plan:
@@ -15,7 +16,9 @@ def plan(files: dict[str, str], command: list[str] | None = None) -> Plan:
 
 
 def install(files: dict[str, str]) -> detect.Install | None:
-    return detect.install(reader(files))
+    found = detect.installs(reader(files))
+    assert len(found) < 2
+    return found[0] if found else None
 
 
 def package(**scripts: str) -> str:
@@ -28,17 +31,20 @@ def package(**scripts: str) -> str:
         ({"package.json": package(dev="vite", start="node x")}, "npm run dev -- --host 0.0.0.0 --port 3000 --strictPort"),
         ({"package.json": package(dev="next dev")}, "npm run dev -- --hostname 0.0.0.0 --port 3000"),
         ({"package.json": package(start="node server.js"), "app.py": ""}, "npm run start"),
-        ({"app.py": "from aiohttp import web"}, "python3 app.py"),
         ({"app.py": "x", "requirements.txt": "aiohttp"}, ".venv/bin/python app.py"),
-        ({"main.py": "app = FastAPI()"}, "python3 -m uvicorn main:app --reload --host 0.0.0.0 --port 3000"),
-        ({"app.py": "app = Flask(__name__)"}, "python3 -m flask --app app run --debug --host 0.0.0.0 --port 3000"),
-        ({"app.py": "app = Flask(__name__)\nif __name__ == '__main__': app.run()"}, "python3 app.py"),
-        ({"manage.py": "", "app.py": ""}, "python3 manage.py runserver 0.0.0.0:3000"),
-        ({"index.html": "", "style.css": ""}, "python3 -m http.server 3000 --bind 0.0.0.0"),
+        ({"main.py": "app = FastAPI()"}, "python3 -m uvicorn main:app --host 0.0.0.0 --port 3000"),
+        ({"app.py": "app = Flask(__name__)"}, "python3 -m flask --app app run --debug --no-reload --host 0.0.0.0 --port 3000"),
+        ({"manage.py": "", "app.py": ""}, "python3 manage.py runserver 0.0.0.0:3000 --noreload"),
     ],
 )
 def test_the_command_is_found_from_the_tree(files: dict[str, str], expected: str) -> None:
     assert " ".join(plan(files).command) == expected
+
+
+def test_a_static_site_is_served_and_needs_no_restart() -> None:
+    found = plan({"index.html": "", "style.css": ""})
+    assert (found.framework, found.reloads, found.command[-2:]) == ("static", True, ("3000", "."))
+    assert not found.triggered_by(["style.css", "index.html"])
 
 
 @pytest.mark.parametrize(
@@ -66,7 +72,7 @@ def test_the_lock_file_names_the_package_manager(lock: str, manager: str) -> Non
     found = install({"package.json": package(dev="vite"), lock: ""})
     assert found is not None
     assert found.folder == "node_modules"
-    assert manager in found.command
+    assert found.shown == f"{manager} install"
 
 
 def test_an_install_is_due_again_when_manifest_or_lock_change() -> None:
@@ -86,9 +92,9 @@ def test_a_package_without_dependencies_needs_no_install(manifest: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "restarts"), [("node server.js", True), ("node --watch server.js", False), ("nodemon server.js", False)]
+    ("script", "restarts"), [("node server.js", True), ("node --watch server.js", True), ("nodemon server.js", True)]
 )
-def test_plain_node_is_restarted_for_its_sources(script: str, restarts: bool) -> None:
+def test_node_is_restarted_for_its_sources_whoever_watched_them(script: str, restarts: bool) -> None:
     assert plan({"package.json": package(start=script)}).triggered_by(["lib/server.js"]) is restarts
 
 
@@ -102,7 +108,7 @@ def test_plain_node_is_restarted_for_its_sources(script: str, restarts: bool) ->
         ("vite.config.ts", True, True),
         (".env.local", True, True),
         ("src/App.jsx", False, False),
-        ("my.package.json", False, False),
+        ("my.package.jsonl", False, False),
     ],
 )
 def test_what_nothing_reloads_needs_a_restart(path: str, python: bool, node: bool) -> None:
@@ -114,10 +120,10 @@ def test_what_nothing_reloads_needs_a_restart(path: str, python: bool, node: boo
     ("command", "restarts"),
     [
         (["node", "w.js"], True),
-        (["/usr/bin/node", "--watch", "w.js"], False),
+        (["/usr/bin/node", "--watch", "w.js"], True),
         (["python3", "w.py"], False),
         (["sh", "w.js"], False),
     ],
 )
 def test_a_declared_command_that_reads_its_sources_once_is_restarted_for_them(command: list[str], restarts: bool) -> None:
-    assert detect.declared(command).triggered_by(["lib/a.js"]) is restarts
+    assert detect.declared(command, reader({})).triggered_by(["lib/a.js"]) is restarts

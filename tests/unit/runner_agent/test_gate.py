@@ -49,6 +49,7 @@ def test_silence_opens_the_gate_and_hands_the_launcher_over(tmp_path: Path, monk
     launcher = tmp_path / "launcher"
     assert launcher.read_bytes().startswith(b"\x7fELF")
     assert launcher.stat().st_mode & 0o777 == 0o555
+    assert (tmp_path / "static_server.py").stat().st_mode & 0o777 == 0o444
 
 
 def test_the_gate_waits_for_a_policy_that_comes_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

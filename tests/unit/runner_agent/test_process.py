@@ -133,6 +133,7 @@ class Pod:
         python = self.settings.tree / ".venv" / "bin" / "python"
         python.write_text(f"#!/bin/sh\n{script}\n")
         python.chmod(0o755)
+        (python.parent / "pip").symlink_to("python")
         (self.settings.tree / "requirements.txt").write_text("")
 
     def log(self) -> str:
@@ -281,6 +282,7 @@ async def test_an_install_is_a_step_of_its_own_done_once(pods: Callable[..., Pod
     python = pod.settings.tree / ".venv" / "bin" / "python"
     python.write_text("#!/bin/sh\necho installing $*\n")
     python.chmod(0o755)
+    (python.parent / "pip").symlink_to("python")
     await pod.start()
     await pod.until(lambda: pod.state() == "Starting")
     assert "installing -m pip install" in pod.log()
@@ -299,6 +301,7 @@ async def test_a_failed_install_is_told_as_such(pods: Callable[..., Pod]) -> Non
     python = pod.settings.tree / ".venv" / "bin" / "python"
     python.write_text("#!/bin/sh\necho no such package; exit 1\n")
     python.chmod(0o755)
+    (python.parent / "pip").symlink_to("python")
     await pod.start()
     await pod.until(lambda: pod.state() == "BackOff")
     condition = pod.supervisor.condition()
@@ -343,6 +346,7 @@ async def test_an_app_whose_dependencies_changed_unseen_is_not_kept(pods: Callab
     python = pod.settings.tree / ".venv" / "bin" / "python"
     python.write_text("#!/bin/sh\necho installing $*\n")
     python.chmod(0o755)
+    (python.parent / "pip").symlink_to("python")
     logbook = LogBook()
     successor = Supervisor(replace(pod.settings, launcher_port=port), pod.workspace, logbook, pod.workspace.touch)
     await successor.start()
@@ -504,6 +508,28 @@ async def test_an_install_runs_once_before_all_and_again_when_the_lock_file_chan
     assert pod.one("a")["restarts"] == pod.one("web")["restarts"] == 0
 
 
+async def test_an_install_that_writes_its_lock_file_runs_once(pods: Callable[..., Pod]) -> None:
+    pod = pods("sleep", "60")
+    pod.fake_install("echo installing; echo made > uv.lock; echo made > requirements.lock")
+    await pod.start()
+    await pod.until(lambda: pod.state() == "Starting")
+    await pod.supervisor.restart(0.1)
+    await pod.until(lambda: pod.state() == "Starting")
+    assert pod.log().count("installing") == 1
+
+
+async def test_a_failure_that_a_second_try_would_not_mend_waits_for_the_next_sync(pods: Callable[..., Pod]) -> None:
+    pod = pods("sleep", "60")
+    pod.fake_install("echo resolving; echo 'ERROR: No matching distribution found for nope'; exit 1")
+    await pod.start()
+    await pod.until(lambda: pod.state() == "BackOff")
+    install = pod.supervisor.install_json()
+    assert (install["failures"], install["lines"]) == (1, ["ERROR: No matching distribution found for nope"])
+    assert "tried again after the next sync" in pod.supervisor.condition()["message"]
+    await pod.supervisor.on_synced(["requirements.txt"], "auto", False)
+    await pod.until(lambda: pod.supervisor.install_json()["failures"] == 2)
+
+
 async def test_a_failed_install_holds_all_back_and_says_why(pods: Callable[..., Pod]) -> None:
     pod = pods("sleep", "60", processes=(worker("a", "sleep", "60"),))
     pod.fake_install("echo no such package; exit 4")
@@ -524,9 +550,9 @@ async def test_an_install_that_hangs_is_ended_by_a_restart(pods: Callable[..., P
     await pod.start()
     await pod.until(lambda: "begun" in pod.log())
     assert pod.state() == "Installing"
-    (pod.settings.tree / ".venv" / "bin" / "python").write_text("#!/bin/sh\n")
     await pod.supervisor.restart(0.1)
-    await pod.until(lambda: pod.state() == "Starting")
+    await pod.until(lambda: "was cut off: it begins anew" in pod.log())
+    await pod.until(lambda: not (pod.settings.tree / ".venv" / "bin" / "pip").exists())
 
 
 async def test_all_runs_outlive_their_agent(pods: Callable[..., Pod]) -> None:

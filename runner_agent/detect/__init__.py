@@ -1,0 +1,27 @@
+"""What to run and what to install when nobody said: found from the tree.
+
+Pure over a :class:`Reader`. In the order: Django, package.json, a Python web app, Procfile, another language, a static site,
+and the same one folder down. Every choice is shown in the runner's status, so that a wrong guess is seen and can be overruled
+by ``spec.command``.
+"""
+
+from __future__ import annotations
+
+from runner_agent.detect.finding import declared, installs, plan, wanted_program
+from runner_agent.detect.install import CUT_OFF, ENVIRONMENT, Install
+from runner_agent.detect.plan import NoCommandError, Plan, is_configuration
+from runner_agent.detect.reading import Reader
+
+__all__ = [
+    "CUT_OFF",
+    "ENVIRONMENT",
+    "Install",
+    "NoCommandError",
+    "Plan",
+    "Reader",
+    "declared",
+    "installs",
+    "is_configuration",
+    "plan",
+    "wanted_program",
+]

@@ -1,0 +1,55 @@
+"""Why an install failed, read from its lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+SHOWN = 40
+"""Lines that a record keeps."""
+_FIRST = re.compile(
+    r"npm (error|ERR!)|ERESOLVE|ERR_PNPM|^\s*error\b|\bERROR:|error: |gyp ERR!|Error:|✖|fatal: |"
+    r"➤ YN0+[1-9]\d*: .*(?:fail|error|can't|cannot|doesn't)|"
+    r"prebuild-install warn|Traceback \(most recent call last\)|No module named",
+    re.IGNORECASE,
+)
+_NETWORK = re.compile(
+    r"\b(EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ECONNRESET|"
+    r"ETIMEDOUT|ESOCKETTIMEDOUT|EHOSTUNREACH|ENETUNREACH|EPIPE|ERR_SOCKET_TIMEOUT)\b|"
+    r"network (timeout|error|connectivity)|socket hang up|Temporary failure in name resolution|"
+    r"NameResolutionError|ReadTimeoutError|"
+    r"ConnectTimeoutError|NewConnectionError|Connection (refused|reset|aborted|timed out)|"
+    r"\b(502|503|504|429)\b.*(Gateway|Unavailable|Too Many|Time-?out)|"
+    r"(Gateway|Unavailable|Too Many Requests).*\b(502|503|504|429)\b|E(429|50[234])\b|IncompleteRead|ProtocolError|fetch failed",
+    re.IGNORECASE,
+)
+_NOT_NETWORK = re.compile(
+    r"ERESOLVE|ETARGET|E404|E401|E403|EBADENGINE.*error|command failed|gyp ERR!|ELIFECYCLE|"
+    r"No matching distribution found|ResolutionImpossible|"
+    r"ERR_PNPM_NO_MATCHING|ERR_PNPM_OUTDATED|metadata-generation-failed|subprocess-exited-with-error|"
+    r"EUSAGE|EINTEGRITY|ENOSPC|EDQUOT",
+    re.IGNORECASE,
+)
+_SECRET = re.compile(
+    r"(https?://)[^\s/@:]+(:[^\s/@]*)?@|((?:_authToken|_auth|_password)\s*=\s*)\S+|"
+    r"\b(npm_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,})"
+)
+"""Credentials in addresses and settings, and tokens by their form."""
+
+
+def from_first_error(lines: Sequence[str]) -> tuple[str, ...]:
+    """The lines that say why: from the first error on, or the last ones when none looks like an error."""
+    clean = [without_secrets(line) for line in lines]
+    first = next((i for i, line in enumerate(clean) if _FIRST.search(line)), None)
+    if first is None:
+        return tuple(clean[-SHOWN:])
+    return tuple(clean[first : first + SHOWN])
+
+
+def network_failed(lines: Sequence[str]) -> bool:
+    """Whether another try may go better though nothing is changed: the network failed, and no other cause is named."""
+    return any(_NETWORK.search(line) for line in lines) and not any(_NOT_NETWORK.search(line) for line in lines)
+
+
+def without_secrets(line: str) -> str:
+    return _SECRET.sub(lambda match: f"{match[1] or match[3] or ''}***{'@' if match[1] else ''}", line)

@@ -1,0 +1,275 @@
+"""What is run for a package.json: a table of projects and their commands."""
+
+import json
+from typing import Any
+
+import pytest
+
+from runner_agent import detect
+from tests.unit.runner_agent.files import Files
+
+VITE = "--host 0.0.0.0 --port 3000 --strictPort"
+AT = "--host 0.0.0.0 --port 3000"
+
+
+def package(scripts: dict[str, str], **more: Any) -> str:
+    return json.dumps({"name": "x", "scripts": scripts, **more})
+
+
+def run(files: dict[str, str] | str) -> detect.Plan:
+    tree = {"package.json": package({"dev": files})} if isinstance(files, str) else files
+    return detect.plan(Files(tree), None, 3000)
+
+
+def text(plan: detect.Plan) -> str:
+    """What the shell or the package manager is given, without the line that sets PATH."""
+    words = " ".join(plan.command)
+    return words.rpartition(':$PATH"; ')[2].removeprefix("export npm_package_name=x; ").removeprefix('exec "$0" "$@" ')
+
+
+@pytest.mark.parametrize(
+    ("script", "flags"),
+    [
+        ("vite", VITE),
+        ("tsc -b && vite", VITE),
+        ("cross-env NODE_ENV=development vite", VITE),
+        ("dotenv -e .env.local -- vite", VITE),
+        ("npx vite", VITE),
+        ("rimraf .cache && npx --yes vite dev", VITE),
+        ("next dev --turbopack", "--hostname 0.0.0.0 --port 3000"),
+        ("nuxt dev", AT),
+        ("astro dev", AT),
+        ("ng serve", AT),
+        ("react-router dev", AT),
+        ("remix vite:dev", AT),
+        ("vinxi dev", AT),
+        ("gatsby develop", AT),
+        ("vue-cli-service serve", AT),
+        ("webpack serve --mode development", AT),
+        ("parcel index.html", AT),
+        ("storybook dev", f"{AT} --exact-port --ci"),
+        ("expo start --web", "--port 3000"),
+        ("docusaurus start", f"{AT} --no-open"),
+        ("eleventy --serve", "--port=3000"),
+        ("vitepress dev docs", AT),
+        ("hexo server", "-i 0.0.0.0 -p 3000"),
+        ("rsbuild dev", AT),
+        ("nx serve web", "--port=3000"),
+    ],
+)
+def test_a_dev_server_is_told_its_port_by_the_flags_that_it_knows(script: str, flags: str) -> None:
+    plan = run(script)
+    assert " ".join(plan.command) == f"npm run dev -- {flags}"
+    assert plan.reloads
+    assert plan.framework
+    assert not plan.triggered_by(["src/App.jsx"])
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("vite --port 5173 --open", f"exec vite {VITE}"),
+        ("next dev -p 4000", "exec next dev --hostname 0.0.0.0 --port 3000"),
+        ("NODE_ENV=development vite --host localhost", f"exec env NODE_ENV=development vite {VITE}"),
+        ("storybook dev -p 6006", f"exec storybook dev {AT} --exact-port --ci"),
+    ],
+)
+def test_a_port_of_the_scripts_own_gives_way(script: str, expected: str) -> None:
+    assert text(run(script)) == expected
+
+
+@pytest.mark.parametrize(
+    "script", ["react-scripts start", "BROWSER=none react-scripts start", "remix dev", "strapi develop", "make dev", "vite | cat"]
+)
+def test_what_reads_port_or_is_not_understood_runs_as_written(script: str) -> None:
+    plan = run(script)
+    assert plan.command == ("npm", "run", "dev")
+    assert plan.env["BROWSER"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("script", "plain"),
+    [
+        ("node --watch server.js", "node server.js"),
+        ("node --watch-path=./src --env-file=.env src/a.js", "node --env-file=.env src/a.js"),
+        ("tsx watch --clear-screen=false src/index.ts", "tsx src/index.ts"),
+        ("NODE_ENV=development nodemon server.js", "env NODE_ENV=development node server.js"),
+        ("nodemon --watch src --ext ts,json --exec tsx src/index.ts", "tsx src/index.ts"),
+        ('nodemon --exec "ts-node --files" src/index.ts', "ts-node --files src/index.ts"),
+        ("nodemon app.ts", "ts-node app.ts"),
+        ("ts-node-dev --respawn --transpile-only src/index.ts", "ts-node --transpile-only src/index.ts"),
+        ("bun --watch index.ts", "bun index.ts"),
+        ("bun run --hot index.ts", "bun run index.ts"),
+        ("nest start --watch", "nest start"),
+        ("uvicorn main:app --reload --reload-dir app --port 8000", f"uvicorn main:app {AT}"),
+        ("gunicorn --reload app:app", "gunicorn app:app --bind 0.0.0.0:3000"),
+        ("poetry run uvicorn main:app --reload", f"uvicorn main:app {AT}"),
+        ("flask run --reload", f"flask run {AT} --no-reload"),
+        ("python manage.py runserver", "python manage.py runserver 0.0.0.0:3000 --noreload"),
+        ("dotnet watch run", "dotnet run"),
+        ("watchexec -r -e js -- node a.js", "node a.js"),
+    ],
+)
+def test_a_reloader_is_replaced_by_a_restart_of_ours(script: str, plain: str) -> None:
+    plan = run(script)
+    assert text(plan) == f"exec {plain}"
+    assert plan.shown.endswith("run dev")
+    assert not plan.reloads
+    assert plan.triggered_by(["a.js", "a.py", "a.cs"])
+
+
+@pytest.mark.parametrize(
+    "script", ["nodemon --config other.json a.js", 'nodemon --exec "a && b"', "nodemon", "watchexec npm test"]
+)
+def test_a_reloader_that_is_not_understood_is_left_alone(script: str) -> None:
+    assert run(script).command == ("npm", "run", "dev")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "node server.js",
+        "NODE_ENV=x node server.js",
+        "cross-env A=b tsx server.ts",
+        "npx ts-node src/a.ts",
+        "nest start",
+        "tsc && node dist/a.js",
+    ],
+)
+def test_what_loads_once_is_restarted_for_its_sources(script: str) -> None:
+    plan = run(script)
+    assert plan.command == ("npm", "run", "dev")
+    assert plan.triggered_by(["src/deep/a.ts"])
+    assert not plan.triggered_by(["style.css"])
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"package.json": package({"dev": "npm run serve", "serve": "vite"})}, f"npm run dev -- -- {VITE}"),
+        (
+            {
+                "package.json": package({"dev": "npm run dev -w apps/web"}, workspaces=["apps/*"]),
+                "apps/web/package.json": package({"dev": "astro dev"}),
+            },
+            f"npm run dev -- -- {AT}",
+        ),
+        (
+            {
+                "package.json": package({"dev": "pnpm -F web dev"}),
+                "pnpm-workspace.yaml": "packages:\n  - 'apps/*'\n",
+                "apps/web/package.json": json.dumps({"name": "web", "scripts": {"dev": "vite"}}),
+            },
+            f"pnpm run dev {VITE}",
+        ),
+        (
+            {"package.json": package({"dev": "cd client && npm start"}), "client/package.json": package({"start": "vite"})},
+            f"npm run dev -- -- {VITE}",
+        ),
+        (
+            {
+                "package.json": package({"dev": "yarn workspace web dev"}, workspaces=["web"]),
+                "web/package.json": package({"dev": "ng serve"}).replace('"x"', '"web"'),
+            },
+            f"yarn run dev {AT}",
+        ),
+        (
+            {
+                "package.json": package({"dev": "npm run dev --prefix web"}),
+                "web/package.json": package({"dev": "node --watch a.js"}),
+            },
+            '(cd web && PATH="$PWD/node_modules/.bin:$PATH" && node a.js)',
+        ),
+    ],
+)
+def test_scripts_that_call_scripts_are_followed(files: dict[str, str], expected: str) -> None:
+    found = " ".join(run(files).command)
+    assert found.endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("scripts", "expected"),
+    [
+        (
+            {"dev": 'concurrently -n a,b "vite" "node api.js"'},
+            f"exec env -u PORT concurrently -n a,b 'vite {VITE}' 'node api.js'",
+        ),
+        (
+            {"dev": "concurrently npm:dev:*", "dev:api": "node api.js", "dev:web": "vite"},
+            f"exec env -u PORT concurrently 'npm run dev:api' 'npm run dev:web -- {VITE}'",
+        ),
+        ({"dev": "run-p web api", "web": "vite", "api": "node api.js"}, f"exec env -u PORT run-p 'web -- {VITE}' api"),
+        ({"dev": "run-s build serve", "build": "tsc", "serve": "node a.js"}, "npm run dev"),
+        ({"dev": "node api.js & vite"}, f"env -u PORT node api.js & vite {VITE}"),
+    ],
+)
+def test_of_several_programs_the_front_end_gets_the_port(scripts: dict[str, str], expected: str) -> None:
+    plan = run({"package.json": package(scripts), "api.js": "import './lib/db.js'", "lib/db.js": ""})
+    assert text(plan) == expected
+    if "vite" in str(scripts):
+        assert plan.reloads
+        assert plan.triggered_by(["api.js"])
+        assert plan.triggered_by(["lib/db.js"])
+        assert not plan.triggered_by(["src/App.js"])
+
+
+def test_turbo_gives_the_flags_to_the_one_that_is_the_web() -> None:
+    files = {
+        "package.json": package({"dev": "turbo run dev"}, workspaces=["apps/*"]),
+        "apps/api/package.json": json.dumps({"name": "api", "scripts": {"dev": "node a.js"}}),
+        "apps/web/package.json": json.dumps({"name": "web", "scripts": {"dev": "vite"}}),
+    }
+    assert text(run(files)) == f"env -u PORT turbo run dev --filter=api & turbo run dev --filter=web -- {VITE}"
+
+
+@pytest.mark.parametrize(
+    ("scripts", "name"),
+    [
+        ({"dev": "vite", "start": "node x"}, "dev"),
+        ({"start": "nest start", "start:dev": "nest start --watch", "build": "nest build"}, "start:dev"),
+        ({"dev": "tsc -b", "start": "node x"}, "start"),
+        ({"dev:web": "vite", "start": "node x"}, "dev:web"),
+        ({"serve": "vite preview", "start": "vite"}, "start"),
+        ({"serve": "docusaurus serve", "start": "docusaurus start"}, "start"),
+        ({"build": "vite build", "serve": "vue-cli-service serve"}, "serve"),
+    ],
+)
+def test_the_script_that_serves_is_found_by_its_usual_names(scripts: dict[str, str], name: str) -> None:
+    assert run({"package.json": package(scripts)}).shown == f"npm run {name}"
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({"package.json": package({}, main="lib/a.js"), "lib/a.js": "app.listen(1)"}, "node lib/a.js"),
+        ({"package.json": package({"build": "tsc"}), "server.js": "http.createServer()"}, "node server.js"),
+    ],
+)
+def test_a_package_without_such_a_script_runs_its_main_program(files: dict[str, str], command: str) -> None:
+    assert " ".join(run(files).command) == command
+
+
+def test_a_package_that_only_builds_says_so() -> None:
+    with pytest.raises(detect.NoCommandError, match="build, lint only build or check"):
+        run({"package.json": package({"build": "vite build", "lint": "eslint ."})})
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["node", "--watch", "api/server.js"], "node api/server.js"),
+        (["npm", "run", "dev"], "node a.js"),
+        (["sh", "-c", "cd api && nodemon b.js"], "cd api && node b.js"),
+    ],
+)
+def test_a_given_command_loses_its_reloader_and_nothing_else(command: list[str], expected: str) -> None:
+    plan = detect.declared(command, Files({"package.json": package({"dev": "node --watch a.js"}), "a.js": "", "api/b.js": ""}))
+    assert text(plan).removeprefix("exec ") == expected
+    assert plan.triggered_by(["x.js"])
+
+
+def test_a_given_command_finds_what_the_project_installed() -> None:
+    plan = detect.declared(["uvicorn", "main:app"], Files({"requirements.txt": "fastapi"}))
+    assert plan.command[-2:] == ("uvicorn", "main:app")
+    assert "$PWD/.venv/bin" in plan.command[2]
+    assert detect.declared(["sleep", "60"], Files({})).command == ("sleep", "60")

@@ -1,0 +1,145 @@
+"""What is run for a Python project: a table of trees and their commands."""
+
+import pytest
+
+from runner_agent import detect
+from tests.unit.runner_agent.files import Files
+
+AT = "--host 0.0.0.0 --port 3000"
+REQUIREMENTS = {"requirements.txt": "x"}
+FAST = "from fastapi import FastAPI\napp = FastAPI()\n"
+
+
+def run(files: dict[str, str]) -> detect.Plan:
+    return detect.plan(Files({**REQUIREMENTS, **files}), None, 3000)
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({"main.py": FAST}, f"-m uvicorn main:app {AT}"),
+        ({"main.py": "from fastapi import FastAPI\napi: FastAPI = FastAPI()"}, f"-m uvicorn main:api {AT}"),
+        (
+            {"server.py": "from fastapi import FastAPI\ndef create_app():\n  return FastAPI()"},
+            f"-m uvicorn server:create_app --factory {AT}",
+        ),
+        ({"app/main.py": FAST, "app/__init__.py": ""}, f"-m uvicorn app.main:app {AT}"),
+        ({"src/main.py": FAST + "import routes", "src/routes.py": ""}, f"-m uvicorn main:app --app-dir src {AT}"),
+        ({"src/shop/__init__.py": "", "src/shop/api.py": FAST}, f"-m uvicorn shop.api:app --app-dir src {AT}"),
+        ({"shop/__init__.py": "", "shop/asgi.py": FAST}, f"-m uvicorn shop.asgi:app {AT}"),
+        (
+            {"asgi.py": "from starlette.applications import Starlette\napplication = Starlette()"},
+            f"-m uvicorn asgi:application {AT}",
+        ),
+        (
+            {"main.py": FAST + "if __name__ == '__main__':\n  import uvicorn\n  uvicorn.run('main:app', port=8000, reload=True)"},
+            f"-m uvicorn main:app {AT}",
+        ),
+        (
+            {"app.py": "from flask import Flask\napp = Flask(__name__)\nif __name__ == '__main__': app.run(port=5000)"},
+            f"-m flask --app app run --debug --no-reload {AT}",
+        ),
+        ({"app.py": "from flask import Flask\nweb = Flask(__name__)"}, f"-m flask --app app:web run --debug --no-reload {AT}"),
+        (
+            {"wsgi.py": "from shop import create_app\napp = create_app()", "requirements.txt": "Flask==3"},
+            f"-m flask --app wsgi run --debug --no-reload {AT}",
+        ),
+        (
+            {"app.py": "from flask import Flask\napp = Flask(__name__)\nif __name__ == '__main__':\n  init_db()\n  app.run()"},
+            "app.py",
+        ),
+        (
+            {"app.py": "import streamlit as st"},
+            "-m streamlit run app.py --server.address 0.0.0.0 --server.port 3000 --server.headless true --server.runOnSave true",
+        ),
+        ({"app.py": "import gradio as gr\ngr.Interface(f, 'text', 'text').launch()"}, "app.py"),
+        ({"app.py": "from dash import Dash\napp = Dash()\nif __name__ == '__main__': app.run(debug=True)"}, "app.py"),
+        ({"server.py": "from sanic import Sanic\napp = Sanic('x')"}, f"-m sanic server:app {AT} --single-process"),
+        (
+            {"manage.py": "", "package.json": '{"scripts": {"dev": "tailwindcss -w"}}'},
+            "manage.py runserver 0.0.0.0:3000 --noreload",
+        ),
+        ({"main.py": "def f(:"}, "main.py"),
+        ({"run.py": "from aiohttp import web\nweb.run_app(app)"}, "run.py"),
+    ],
+)
+def test_the_application_is_found_and_run_plainly(files: dict[str, str], command: str) -> None:
+    plan = run(files)
+    assert " ".join(plan.command) == f".venv/bin/python {command}"
+    assert plan.shown.startswith("python ")
+    assert plan.reloads is (plan.framework == "streamlit")
+    assert plan.triggered_by(["lib/x.py", "templates/a.html"]) is not plan.reloads
+
+
+def test_what_takes_no_port_by_argument_gets_it_by_variable() -> None:
+    env = run({"app.py": "import gradio as gr\ngr.Blocks().launch()"}).env
+    assert env["GRADIO_SERVER_PORT"] == env["FLASK_RUN_PORT"] == env["NITRO_PORT"] == "3000"
+    assert detect.declared(["python3", "w.py"], Files({})).env == {"BROWSER": "none"}
+
+
+def test_the_front_end_has_the_port_and_the_server_beside_it_its_own() -> None:
+    files = {
+        "frontend/package.json": '{"scripts": {"dev": "vite"}, "devDependencies": {"vite": "7"}}',
+        "frontend/vite.config.js": "proxy: {'/api': 'http://localhost:5001'}",
+        "backend/main.py": FAST,
+        "backend/requirements.txt": "fastapi",
+    }
+    plan = detect.plan(Files(files), None, 3000)
+    text = plan.command[2]
+    assert "(cd backend && exec env PORT=5001 .venv/bin/python -m uvicorn main:app --host 0.0.0.0 --port 5001) &" in text
+    assert text.endswith("cd frontend && exec npm run dev -- --host 0.0.0.0 --port 3000 --strictPort")
+    assert plan.reloads
+    assert plan.triggered_by(["backend/lib.py"])
+    assert not plan.triggered_by(["frontend/x.py"])
+    assert [each.folder for each in detect.installs(Files(files))] == ["backend/.venv", "frontend/node_modules"]
+
+
+def test_the_only_app_below_the_top_runs_in_its_folder() -> None:
+    plan = detect.plan(Files({"README.md": "", "web/package.json": '{"scripts": {"dev": "node a.js"}}'}), None, 3000)
+    assert plan.command[:3] == ("sh", "-c", 'cd web && exec "$0" "$@"')
+    assert plan.shown == "npm run dev (in web)"
+
+
+def test_several_apps_below_the_top_are_named_with_what_to_set() -> None:
+    files = {f"{name}/package.json": '{"scripts": {"dev": "vite"}}' for name in ("a", "b", "c")}
+    with pytest.raises(detect.NoCommandError, match="workingDir to /workspace/a"):
+        detect.plan(Files(files), None, 3000)
+
+
+@pytest.mark.parametrize(
+    ("file", "language"),
+    [
+        ("go.mod", "go"),
+        ("Cargo.toml", "rust"),
+        ("Gemfile", "ruby"),
+        ("composer.json", "php"),
+        ("pom.xml", "java"),
+        ("build.gradle.kts", "java"),
+        ("deno.json", "deno"),
+        ("Shop.csproj", "dotnet"),
+        ("mix.exs", "elixir"),
+        ("Makefile", ""),
+    ],
+)
+def test_a_project_of_another_language_is_called_by_its_name(file: str, language: str) -> None:
+    with pytest.raises(detect.NoCommandError, match=f"{file} found") as refused:
+        detect.plan(Files({file: ""}), None, 3000)
+    assert refused.value.language == language
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({"go.mod": "", "main.go": "func main() {}"}, "go run ."),
+        ({"go.mod": "", "cmd/shop/main.go": ""}, "go run ./cmd/shop"),
+        ({"Cargo.toml": ""}, "cargo run"),
+        ({"Gemfile": "", "config.ru": ""}, "bundle exec rackup -o 0.0.0.0 -p 3000"),
+        ({"composer.json": "", "public/index.php": ""}, "php -S 0.0.0.0:3000 -t public"),
+        ({"deno.json": '{"tasks": {"dev": "x"}}'}, "deno task dev"),
+    ],
+)
+def test_it_runs_where_the_image_has_its_program(files: dict[str, str], command: str) -> None:
+    program = detect.wanted_program(Files(files))
+    assert program == command.split(maxsplit=1)[0]
+    plan = detect.plan(Files(files), None, 3000, (program or "",))
+    assert " ".join(plan.command) == command

@@ -18,15 +18,17 @@ type said struct {
 	Command *[]string          `json:"command"`
 	Cwd     *string            `json:"cwd"`
 	Env     *map[string]string `json:"env"`
-	Label   string             `json:"label"`
-	Grace   *float64           `json:"gracePeriodSeconds"`
-	Root    *string            `json:"root"`
-	Paths   *[]string          `json:"paths"`
+	// Defaults are for what neither Env nor the container's environment sets.
+	Defaults map[string]string `json:"defaults"`
+	Label    string            `json:"label"`
+	Grace    *float64          `json:"gracePeriodSeconds"`
+	Root     *string           `json:"root"`
+	Paths    *[]string         `json:"paths"`
 }
 
 // obeying is what the agent can ask for.
 type obeying interface {
-	start(id int64, command []string, cwd string, env map[string]string, label string)
+	start(id int64, command []string, cwd string, env, defaults map[string]string, label string)
 	stop(id int64, grace float64)
 	show(root, path string)
 	usage()
@@ -47,7 +49,7 @@ func obey(payload []byte, by obeying) error {
 		if m.ID == nil || m.Command == nil || m.Cwd == nil || m.Env == nil {
 			return errOrder
 		}
-		by.start(*m.ID, *m.Command, *m.Cwd, *m.Env, m.Label)
+		by.start(*m.ID, *m.Command, *m.Cwd, *m.Env, m.Defaults, m.Label)
 	case "stop":
 		if m.ID == nil || m.Grace == nil || *m.Grace < 0 || *m.Grace >= maxGrace {
 			return errOrder

@@ -9,7 +9,7 @@ import (
 // mute writes down what it was asked for, and starts nothing.
 type mute struct{ heard []string }
 
-func (m *mute) start(id int64, command []string, cwd string, env map[string]string, label string) {
+func (m *mute) start(id int64, command []string, cwd string, env, defaults map[string]string, label string) {
 	m.heard = append(m.heard, fmt.Sprint("start", id, command, cwd, env, label))
 }
 

@@ -26,13 +26,13 @@ func (l *launcher) refused(id int64, command []string) string {
 	return ""
 }
 
-func (l *launcher) start(id int64, command []string, cwd string, env map[string]string, label string) {
+func (l *launcher) start(id int64, command []string, cwd string, env, defaults map[string]string, label string) {
 	var err error
 	var made *run
 	if why := l.refused(id, command); why != "" {
 		err = errors.New(why)
 	} else {
-		made, err = startKeeper(order{l.settings.processes, l.settings.landlock, cwd, command, appEnvironment(l.environment, env)})
+		made, err = startKeeper(order{l.settings.processes, l.settings.landlock, cwd, command, appEnvironment(l.environment, env, defaults)})
 	}
 	if err != nil {
 		l.say(exited{Type: "exited", ID: id, Error: err.Error()})

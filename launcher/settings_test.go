@@ -69,11 +69,11 @@ func TestAnOrderArrivesAsItWasGiven(t *testing.T) {
 }
 
 func TestTheAppGetsItsEnvironmentTheAgentsAndAHome(t *testing.T) {
-	found := appEnvironment([]string{"PATH=/bin", "HOME=/nowhere", "PORT=1"}, map[string]string{"PORT": "3000", "HOST": "::"})
-	if want := "PATH=/bin HOME=/tmp HOST=:: PORT=3000"; strings.Join(found, " ") != want {
+	found := appEnvironment([]string{"PATH=/bin", "HOME=/nowhere", "PORT=1"}, map[string]string{"PORT": "3000", "HOST": "::"}, map[string]string{"PORT": "1", "PATH": "/", "BROWSER": "none"})
+	if want := "PATH=/bin HOME=/tmp BROWSER=none HOST=:: PORT=3000"; strings.Join(found, " ") != want {
 		t.Error(found)
 	}
-	if found := appEnvironment([]string{"HOME=/nowhere"}, map[string]string{"HOME": "/given"}); strings.Join(found, " ") != "HOME=/given" {
+	if found := appEnvironment([]string{"HOME=/nowhere"}, map[string]string{"HOME": "/given"}, nil); strings.Join(found, " ") != "HOME=/given" {
 		t.Error(found)
 	}
 }

@@ -22,6 +22,7 @@ MAX_LABEL = 256
 MAX_RUNS = 64
 """In a ``hello``; the launcher itself refuses to run more than 16."""
 MAX_RUN_ID = (1 << 32) - 1
+NOTHING: Mapping[str, str] = {}
 SHOWN = 64
 """Paths of one ``show``: of 4 KiB each at most, they fit in a frame several times, and the launcher is soon at its other work."""
 _HEADER = struct.Struct(">IB")
@@ -98,8 +99,12 @@ def output(payload: bytes) -> tuple[int, memoryview]:
     return _RUN_ID.unpack_from(payload)[0], memoryview(payload)[_RUN_ID.size :]
 
 
-def start(run_id: int, command: Sequence[str], cwd: str, env: Mapping[str, str], label: str) -> bytes:
-    return _control({"type": "start", "id": run_id, "command": list(command), "cwd": cwd, "env": dict(env), "label": label})
+def start(  # noqa: PLR0913, PLR0917 - each one is a word of the message
+    run_id: int, command: Sequence[str], cwd: str, env: Mapping[str, str], label: str, defaults: Mapping[str, str] = NOTHING
+) -> bytes:
+    """``defaults`` are variables for what neither ``env`` nor the container's environment sets."""
+    message = {"type": "start", "id": run_id, "command": list(command), "cwd": cwd, "env": dict(env), "label": label}
+    return _control({**message, "defaults": dict(defaults)} if defaults else message)
 
 
 def stop(run_id: int, grace: float) -> bytes:

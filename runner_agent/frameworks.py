@@ -51,6 +51,15 @@ _BUNDLERS = frozenset(
         "browser-sync",
         "live-server",
         "tanstack-start",
+        "farm",
+        "ionic",
+        "quasar",
+        "slidev",
+        "stencil",
+        "waku",
+        "web-dev-server",
+        "wmr",
+        "mkdocs",
     ]
 )
 """Their pages have a client that hears of an edit, and keeps what the page holds where it can. They check Host as well."""

@@ -86,15 +86,17 @@ class Link:
         if self._server is not None:
             await self._server.wait_closed()
 
-    def run(self, command: Sequence[str], cwd: str, env: Mapping[str, str], label: str) -> Run:
-        """Start a command; needs ``connected``. One that cannot be started exits at once."""
+    def run(
+        self, command: Sequence[str], cwd: str, env: Mapping[str, str], label: str, defaults: Mapping[str, str] = frames.NOTHING
+    ) -> Run:
+        """Start a command; needs ``connected``. One that cannot be started exits at once. ``defaults`` as in `frames.start`."""
         self._next_id = self._next_id % frames.MAX_RUN_ID + 1
         run = Run(self._next_id, label)
         if self._writer is None or not self.connected.is_set():
             run.exited.set_result(Exited(run.id, None, None, "the app container went away"))
         else:
             self._runs[run.id] = run
-            self._writer.write(frames.start(run.id, command, cwd, env, label))
+            self._writer.write(frames.start(run.id, command, cwd, env, label, defaults))
         return run
 
     def stop(self, run: Run, grace: float) -> None:

@@ -24,12 +24,6 @@ _ERROR = re.compile(
     re.IGNORECASE,
 )
 _NO_ERROR = re.compile(r"\b(?:0|no) (?:errors?|vulnerabilities)\b|\bwarn(?:ing)?\b|\bHTTP/1\.", re.IGNORECASE)
-_HOST = r"([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\.[a-z]{2,24})\b"
-_UNREACHABLE = re.compile(
-    rf"(?:EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ENETUNREACH|ETIMEDOUT)\s+(?:https?://)?{_HOST}"
-    rf"|(?:could not resolve host|failed to resolve|Failed to establish a new connection|host=)\W{{0,4}}{_HOST}",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +67,6 @@ def excerpt(lines: Iterable[str], *, failed: bool) -> Excerpt:
 def first_error(lines: Sequence[str]) -> int | None:
     """Index of the first line that tells of an error."""
     return next((i for i, line in enumerate(lines) if _ERROR.search(line) and not _NO_ERROR.search(line)), None)
-
-
-def unreachable(lines: Iterable[str]) -> str:
-    """The host that these lines could not reach, or nothing."""
-    for line in lines:
-        if match := _UNREACHABLE.search(line[:2000]):
-            return (match[1] or match[2]).lower()
-    return ""
 
 
 def lasted(seconds: float) -> str:

@@ -284,10 +284,11 @@ class Process:
         around = self._around
         around.logbook.begin_run(self.name)
         around.logbook.system("$ " + (plan.shown or " ".join(plan.command)), self.name)
-        env = {**around.environment, **plan.env, **self._settings.env, "HOST": "0.0.0.0"}  # noqa: S104 - in its pod
+        env = {**self._settings.env, "HOST": "0.0.0.0"}  # noqa: S104 - in its pod
         if self.port is not None:
             env["PORT"] = str(self.port)
-        return around.link.run(plan.command, self._settings.working_dir or around.working_dir, env, self.name)
+        working_dir = self._settings.working_dir or around.working_dir
+        return around.link.run(plan.command, working_dir, env, self.name, {**around.environment, **plan.env})
 
     async def _until_over(self, run: Run) -> Exited | None:
         await either(run, self._asked)

@@ -189,7 +189,7 @@ class Supervisor:
         except NoCommandError as error:
             program = await asyncio.to_thread(detect.wanted_program, self._read) if error.language else None
             if program is None or not await self._has(program):
-                raise
+                raise detect.with_image(error, self._settings.app.languages) from error
         return await asyncio.to_thread(detect.plan, self._read, process.command, process.port or 0, (program,))
 
     async def _has(self, program: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from runner_agent.detect.finding import declared, installs, plan, wanted_program
 from runner_agent.detect.install import CUT_OFF, ENVIRONMENT, Install
-from runner_agent.detect.plan import NoCommandError, Plan, is_configuration
+from runner_agent.detect.plan import NoCommandError, Plan, is_configuration, with_image
 from runner_agent.detect.reading import Reader
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "is_configuration",
     "plan",
     "wanted_program",
+    "with_image",
 ]

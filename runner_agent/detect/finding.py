@@ -199,9 +199,9 @@ def _nothing_found(read: Reader) -> NoCommandError:
     if (found := language_of(read)) is not None:
         language, file = found
         return NoCommandError(
-            f"{file} found: this is a {language.said} project, and the default image has no {language.said}. "
-            f"Choose an image that has, and set spec.command",
+            f"{file} found: this is a {language.said} project, and this image has no {language.said}",
             language.name,
+            "Choose an image that has, and set spec.command",
         )
     if read("package.json") is not None:
         scripts = json_object(read("package.json")).get("scripts")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 CONFIGURATION = frozenset(
@@ -106,12 +106,21 @@ class NoCommandError(Exception):
     """Nothing in the tree says what to run; the message says what would.
 
     ``language`` is the one of the project when this image may have no program for it: go, rust, ruby, php, java, deno, bun,
-    dotnet, elixir, or "".
+    dotnet, elixir, or "". ``step`` is the next step, when it is a sentence of its own.
     """
 
-    def __init__(self, message: str, language: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, what: str, language: str = "", step: str = "") -> None:
+        super().__init__(f"{what}. {step}" if step else what)
+        self.what = what
         self.language = language
+
+
+def with_image(error: NoCommandError, languages: Collection[str]) -> NoCommandError:
+    """The same error with its next step, when the runner's template has an image for the language (its name in ``languages``)."""
+    if error.language not in languages:
+        return error
+    step = f"Switch to the image that has it: kubectl sandbox use NAME {error.language}"
+    return NoCommandError(error.what, error.language, step)
 
 
 def is_configuration(path: str) -> bool:

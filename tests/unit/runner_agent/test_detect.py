@@ -127,3 +127,11 @@ def test_what_nothing_reloads_needs_a_restart(path: str, python: bool, node: boo
 )
 def test_a_declared_command_that_reads_its_sources_once_is_restarted_for_them(command: list[str], restarts: bool) -> None:
     assert detect.declared(command, reader({})).triggered_by(["lib/a.js"]) is restarts
+
+
+def test_a_language_that_the_template_has_an_image_for_is_one_command_away() -> None:
+    error = detect.NoCommandError("go.mod found: this is a Go project, and this image has no Go", "go", "Choose an image")
+    assert str(detect.with_image(error, ("go", "bun"))).endswith(
+        "has no Go. Switch to the image that has it: kubectl sandbox use NAME go"
+    )
+    assert detect.with_image(error, ("bun",)) is error

@@ -1,6 +1,7 @@
 import pytest
 
-from runner_agent.log_lines import SHOWN_LINES, excerpt, folded, lasted, plain, unreachable
+from runner_agent.detect import hosts
+from runner_agent.log_lines import SHOWN_LINES, excerpt, folded, lasted, plain
 from runner_agent.preview_page import Look, page
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -58,10 +59,11 @@ def test_what_only_names_errors_is_none(line: str) -> None:
         ("curl: (6) Could not resolve host: nodejs.org", "nodejs.org"),
         ("HTTPSConnectionPool(host='example.org', port=443): Max retries exceeded", "example.org"),
         ("connect ECONNREFUSED 127.0.0.1:5432", ""),
+        ("GET https://registry.test.example/left-pad: ENOTFOUND", "registry.test.example"),
     ],
 )
 def test_a_host_that_could_not_be_reached_is_named(line: str, host: str) -> None:
-    assert unreachable([line]) == host
+    assert hosts.wanted(line.splitlines()) == ((host,) if host else ())
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (59, "59 s"), (65, "1 min 5 s"), (7380, "2 h 3 min"), (-1, "0 s")])

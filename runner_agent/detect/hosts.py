@@ -9,7 +9,7 @@ _FAILED = re.compile(
     r"EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ETIMEDOUT|ECONNRESET|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT|ERR_PNPM_META_FETCH|"
     r"Temporary failure in name resolution|Name or service not known|Could not resolve|"
     r"Couldn't resolve|No address associated with hostname|"
-    r"NameResolutionError|getaddrinfo|no such host|dns error|Failed to establish a new connection|"
+    r"NameResolutionError|getaddrinfo|no such host|dns error|Failed to establish a new connection|Max retries exceeded|"
     r"Connection refused|Connection timed out|"
     r"Network is unreachable|failed to lookup address|fetch failed|FetchError|failed to fetch",
     re.IGNORECASE,

@@ -30,7 +30,8 @@ _REGISTRY = (
     'export YARN_UNSAFE_HTTP_WHITELIST="${YARN_UNSAFE_HTTP_WHITELIST:-$h}";; esac; fi; '
 )
 """npm's registry is the others' too. Yarn 4 speaks no plain HTTP unless it is told so by name."""
-_YARN_HOSTS = r"https://registry\.\(yarnpkg\.com\|npmjs\.org\)/"
+_PACKAGE_PATH = r"\(\(@[^/\"]*/\)\{0,1\}[^/\"]*/-/\)"
+"""Path of an archive at a registry, ``name/-/`` or ``@scope/name/-/``, in the words of sed and between double quotes."""
 
 
 def node_install(read: Reader, inside: str = "") -> Install | None:
@@ -103,8 +104,10 @@ def _version_of_lock(read: Reader, manager: Manager, berry: bool) -> str:
 
 
 def _with_yarns_host(install: str) -> str:
-    """Yarn 1 asks the hosts that its lock file names, whatever registry is set: they are another for the time of the install."""
+    """Yarn 1 asks the registry that its lock file names, whatever is set: it is another for the time of the install."""
+    named = rf"^\(  resolved \"\)\(https\{{0,1\}}://[^/\"]*\)/{_PACKAGE_PATH}"
     return (
-        f'if [ -n "$r" ] && [ -e yarn.lock ]; then sed -i "s#{_YARN_HOSTS}#${{r%/}}/#" yarn.lock; {install}; status=$?; '
-        f'sed -i "s#${{r%/}}/#https://registry.yarnpkg.com/#" yarn.lock; exit $status; else {install}; fi'
+        f'if [ -n "$r" ] && [ -e yarn.lock ]; then l=$(sed -n "s#{named}.*#\\2#p" yarn.lock | head -n 1); '
+        f'sed -i "s#{named}#\\1${{r%/}}/\\3#" yarn.lock; {install}; status=$?; '
+        f'[ -z "$l" ] || sed -i "s#^\\(  resolved \\"\\)${{r%/}}/#\\1$l/#" yarn.lock; exit $status; else {install}; fi'
     )

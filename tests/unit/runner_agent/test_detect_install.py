@@ -167,13 +167,16 @@ def test_a_version_that_the_image_lacks_is_said() -> None:
     ("line", "host"),
     [
         (
-            "npm error request to https://registry.npmjs.org/vite failed, reason: getaddrinfo EAI_AGAIN registry.npmjs.org",
-            "registry.npmjs.org",
+            "npm error request to https://packages.example.org/vite failed, reason: getaddrinfo EAI_AGAIN packages.example.org",
+            "packages.example.org",
         ),
         ("Error: getaddrinfo ENOTFOUND binaries.prisma.sh", "binaries.prisma.sh"),
         ("curl: (6) Could not resolve host: example.com", "example.com"),
-        ("HTTPSConnectionPool(host='pypi.org', port=443): NewConnectionError: Temporary failure in name resolution", "pypi.org"),
-        ("dial tcp: lookup proxy.golang.org: no such host", "proxy.golang.org"),
+        (
+            "HTTPSConnectionPool(host='index.example.org', port=443): NewConnectionError: Temporary failure in name resolution",
+            "index.example.org",
+        ),
+        ("dial tcp: lookup modules.example.org: no such host", "modules.example.org"),
         ("connect ECONNREFUSED https://github.com/a/b", "github.com"),
         ("see https://example.com for help", None),
         ("connect ECONNREFUSED 127.0.0.1:5432", None),

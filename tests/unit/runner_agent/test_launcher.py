@@ -62,6 +62,18 @@ class Agent:
             assert data, "the launcher hung up"
             self._waiting += self._decoder.feed(data)
 
+    def hears(self, run: int, text: bytes) -> None:
+        """Waits until ``run`` has printed exactly this."""
+        while self.outputs[run, Kind.STDOUT] != text:
+            outputs = [frames.output(payload) for frame, payload in self._waiting if frame is Kind.STDOUT]
+            self._waiting = [(frame, payload) for frame, payload in self._waiting if frame is not Kind.STDOUT]
+            for found, piece in outputs:
+                self.outputs[found, Kind.STDOUT] += piece
+            if not outputs:
+                data = self._connection.recv(1 << 18)
+                assert data, "the launcher hung up"
+                self._waiting += self._decoder.feed(data)
+
     @property
     def output(self) -> dict[Kind, bytes]:
         """By kind, of all runs together."""
@@ -184,9 +196,9 @@ def test_what_cannot_be_started_says_why(agent: Agent, command: list[str], cwd: 
 def test_runs_are_apart_in_output_and_end(agent: Agent) -> None:
     first = agent.running("echo one; exec sleep 60", label="web")
     second = agent.running("echo two; exec sleep 60", label="worker")
+    agent.hears(second, b"two\n")
     agent.stop(second, 5)
     assert agent.message(Exited) == Exited(second, None, signal.SIGTERM)
-    assert bytes(agent.outputs[second, Kind.STDOUT]) == b"two\n"
     agent.hang_up()
     assert [(run.id, run.label) for run in agent.accept().running] == [(first, "web")]
     agent.stop(first, 5)

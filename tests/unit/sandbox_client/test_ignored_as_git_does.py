@@ -159,7 +159,7 @@ def test_300_rules_are_judged_as_git_judges_them(tmp_path: Path, monkeypatch: py
     for rule in rules:
         (root / ".gitignore").write_bytes(rule)
         asked = "\0".join(FILES).encode()
-        command = ["git", "-C", root, "check-ignore", "--no-index", "--stdin", "-z"]
+        command = ["git", "-C", str(root), "check-ignore", "--no-index", "--stdin", "-z"]
         done = subprocess.run(command, input=asked, capture_output=True, check=False)
         ignored = set(os.fsdecode(done.stdout).split("\0")) - {""}
         ours = Rules.of(root)

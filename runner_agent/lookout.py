@@ -41,7 +41,8 @@ _MOST = 16
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What is looked for. ``look`` reads the table; ``taken`` are ports of other processes, ``shared`` as in :class:`View`."""
+    """What is looked for. ``look`` reads the table; ``taken`` are ports of other processes, ``shared`` and ``usual`` as in
+    :class:`View`."""
 
     port: int
     setting: str
@@ -49,6 +50,7 @@ class Post:
     look: Callable[[], Awaitable[Sequence[Listener]]]
     taken: Callable[[], frozenset[int]]
     shared: Callable[[], bool]
+    usual: int | None = None
 
 
 class _Question:
@@ -168,8 +170,10 @@ class Lookout:
     def _may_ask(self, question: _Question, now: float) -> bool:
         if question.pending or isinstance(question.said, Answer) or now < question.again_at:
             return False
-        here = question.listener.port == self._post.port
-        if not here and (question.tries >= _MOST_TRIES or not self._movable or now - question.since < ELSEWHERE_SECONDS):
+        known = question.listener.port in (self._post.port, self._post.usual)
+        if question.listener.port != self._post.port and (question.tries >= _MOST_TRIES or not self._movable):
+            return False
+        if not known and now - question.since < ELSEWHERE_SECONDS:
             return False
         rivals = [one for one in self._questions.values() if one is not question and one.listener.port == question.listener.port]
         return not any(isinstance(one.said, Answer) or (one.pending and now - one.asked_at < SECOND_SECONDS) for one in rivals)
@@ -185,6 +189,7 @@ class Lookout:
             shared=self._post.shared(),
             movable=self._movable,
             moved=self._moved,
+            usual=self._post.usual,
         )
 
     @property

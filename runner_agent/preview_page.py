@@ -121,6 +121,8 @@ def _said(look: Look) -> tuple[State, str]:
 
 def _sentence(words: str) -> str:
     end = "" if not words or words.endswith((".", "!", "?", ":")) else "."
+    if "." in words.partition(" ")[0]:  # a file's name is written as it is
+        return words + end
     return words[:1].upper() + words[1:] + end
 
 

@@ -99,6 +99,7 @@ class Process:
         self._around = surroundings
         self._now = Now("AwaitingFirstSync", since=time.time())
         self._plan: Plan | None = None
+        self._usual: int | None = None  # where the last run of this plan was found
         self._run: Run | None = None
         self._failed: Now | None = None  # while it keeps crashing: how
         self._lookout: Lookout | None = None
@@ -248,7 +249,9 @@ class Process:
     async def _attempt(self, adopted: Run | None) -> Exited | None:
         """One run; how it ended by itself, or None after ending it because that was asked for."""
         try:
-            self._plan = await self._around.plan(self._settings)
+            last, self._plan = self._plan, await self._around.plan(self._settings)
+            if last is None or last.command != self._plan.command:
+                self._usual = None
         except NoCommandError as error:
             self._plan = None
             if adopted is not None:
@@ -352,12 +355,13 @@ class Process:
     def _post(self, port: int) -> Post:
         around, web = self._around, self.name == WEB
         setting = "spec.port" if web else f"the port of process {self.name}"
-        return Post(port, setting, web, around.listeners, lambda: around.taken(self), lambda: around.shared(self))
+        return Post(port, setting, web, around.listeners, lambda: around.taken(self), lambda: around.shared(self), self._usual)
 
     def _found(self, finding: Finding) -> None:
         self.where, self.ready = finding.where, finding.answers
         if self.ready:
             self._failed, self.restarting_by_us = None, False
+            self._usual = self.where.port if self.where is not None else None
         state: State = "Running" if self.ready else self._now.state
         if (self._now.reason, self._now.message) != (finding.reason, finding.words) and finding.words:
             self._around.logbook.system(f"{self.name} {finding.words}", self.name)

@@ -66,7 +66,8 @@ class View:
 
     ``setting`` names its port for people, such as ``spec.port``. ``lost``: since when it does not answer any more, None when it
     never did. ``synced``: files came while it answered. ``shared``: other processes look for their ports as well, so that not
-    every new listener is this one's. ``movable``: it may be served from another port; ``moved``: it is.
+    every new listener is this one's. ``movable``: it may be served from another port; ``moved``: it is. ``usual``: from which the
+    run before was, so that nothing must be waited for.
     """
 
     port: int
@@ -78,6 +79,7 @@ class View:
     shared: bool = False
     movable: bool = True
     moved: bool = False
+    usual: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ def judge(view: View) -> Finding:
     others = [one for one in view.seen if one.port != view.port]
     owing = next((one for one in here if one.said is None), None)
     usable = _usable(others, view)
+    if (known := next((one for one in usable if one.port == view.usual), None)) is not None:
+        return Finding(known.where, answers=True, words=_moved([known, *usable], view))
     if usable and (view.moved or (owing is None and _settled(others, usable))):
         return Finding(usable[0].where, answers=True, words=_moved(usable, view))
     guess = here[0].where if here else None

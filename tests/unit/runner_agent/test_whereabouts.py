@@ -21,6 +21,13 @@ def view(*listeners: Seen, running: float = 30.0, **more: object) -> View:
     return View(3000, "spec.port", running, listeners, **more)  # type: ignore[arg-type]
 
 
+def test_an_app_is_at_once_where_its_last_run_was_found() -> None:
+    new = seen(4321, PAGE, seconds=0.1, asked=0.1)
+    assert judge(view(new)).answers is False
+    assert judge(view(new, usual=4321)).where == Where("127.0.0.1", 4321)
+    assert judge(view(new, seen(3000, PAGE), usual=4321)).where == Where("127.0.0.1", 3000)
+
+
 @pytest.mark.parametrize(
     ("listeners", "where"),
     [

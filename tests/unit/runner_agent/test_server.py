@@ -36,6 +36,7 @@ async def test_a_sync_is_answered_with_its_result_and_the_app_is_told(agent: Age
         "bytes": 1,
         "restarted": True,
         "skipped": [],
+        "unapplied": [],
     }
     assert agent.supervisor.synced == [(("a",), "always", True)]
     assert (await agent.get("/v1/status"))["revision"] == revision

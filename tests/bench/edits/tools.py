@@ -99,8 +99,8 @@ from watchdog.events import FileSystemEventHandler
 from watchdog.observers import Observer
 class All(FileSystemEventHandler):
     def on_any_event(self, event):
-        seen(event.src_path)
-        seen(event.dest_path or "")
+        if event.event_type in ("created", "modified", "moved"):  # opening is an event as well: our own
+            seen(event.dest_path or event.src_path)
 observer = Observer()
 observer.schedule(All(), "src", recursive=True)
 observer.start()
@@ -113,12 +113,15 @@ async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": value.encode()})
 """
-_FLASK = """from flask import Flask
+_FLASK = """import os
+from flask import Flask
 from src.value import value
 app = Flask(__name__)
 @app.get("/")
 def root():
     return value
+if __name__ == "__main__":
+    app.run(port=int(os.environ["PORT"]), debug=True, reloader_type="stat")
 """
 _DJANGO = """import sys
 from django.conf import settings
@@ -316,6 +319,6 @@ TOOLS = (
         forward=_FORWARD_JS,
     ),
     _python("uvicorn --reload", ("python", "-m", "uvicorn", "app:app", "--reload", "--port", "{port}"), {"app.py": _ASGI}),
-    _python("flask --debug", ("python", "-m", "flask", "--app", "app", "run", "--debug", "--port", "{port}"), {"app.py": _FLASK}),
+    _python("flask, debug", ("python", "app.py"), {"app.py": _FLASK}),
     _python("django runserver", ("python", "app.py", "runserver", "127.0.0.1:{port}"), {"app.py": _DJANGO}),
 )

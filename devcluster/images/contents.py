@@ -3,6 +3,7 @@
 import email.parser
 import json
 import posixpath
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from devcluster.images.archive import BadArchiveError
 _DPKG_STATUS = "var/lib/dpkg/status"
 _OS_RELEASE = "usr/lib/os-release"
 _METADATA = ".dist-info/METADATA"
+_LAUNCHER = "opt/runner/runner_agent/launcher"
+# Of package debug/buildinfo: 16 bytes of magic and flags in a header of 32, then a length of one byte and the compiler's version.
+# A program names these 14 bytes only where its own version stands.
+_GO_VERSION = re.compile(rb"\xff Go buildinf:.{18}.go([0-9.]+)", re.DOTALL)
 # Of the distribution's own Python packages, which its package list names already.
 _OF_DEBIAN = "usr/lib/python3/dist-packages/"
 _WHITEOUT = ".wh."  # OCI image specification: a later layer removes what an earlier one has
@@ -44,6 +49,7 @@ class Contents:
     layers: tuple[str, ...]
     debian: tuple[DebianPackage, ...]
     python: tuple[PythonPackage, ...]
+    go: str = ""  # version of the standard library in our own program, which is all that is linked into it
 
 
 def read_contents(archive: Path) -> Contents:
@@ -68,6 +74,7 @@ def read_contents(archive: Path) -> Contents:
         layers=layers,
         debian=tuple(sorted(_debian(status.decode()))),
         python=tuple(sorted(_python(files))),
+        go=go_version(files.get(_LAUNCHER, b"")),
     )
 
 
@@ -81,10 +88,16 @@ def _apply(tar: tarfile.TarFile, layer: str, files: dict[str, bytes]) -> None:
                 _forget(files, folder)
             elif name.startswith(_WHITEOUT):
                 _forget(files, posixpath.join(folder, name.removeprefix(_WHITEOUT)))
-            elif entry.isfile() and (path in (_DPKG_STATUS, _OS_RELEASE) or path.endswith(_METADATA)):
+            elif entry.isfile() and (path in (_DPKG_STATUS, _OS_RELEASE, _LAUNCHER) or path.endswith(_METADATA)):
                 content = entries.extractfile(entry)
                 assert content is not None  # it is a file
                 files[path] = content.read()
+
+
+def go_version(program: bytes) -> str:
+    """Of the compiler that made it; "" for what no Go 1.18 or later made."""
+    found = _GO_VERSION.search(program)
+    return found[1].decode() if found else ""
 
 
 def _forget(files: dict[str, bytes], path: str) -> None:

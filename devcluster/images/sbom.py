@@ -56,7 +56,7 @@ def bill(name: str, contents: Contents, allowed: Iterable[Locked]) -> str:
     unlocked = [f"{p.name} {p.version}" for p in contents.python if (canonicalize_name(p.name), p.version) not in pins]
     if unlocked:
         raise UnlockedPackageError(f"{name} holds {', '.join(unlocked)}, which no lock in requirements/ names")
-    parts = [*(_python(entry) for entry in pins.values()), *_debian(contents)]
+    parts = [*(_python(entry) for entry in pins.values()), *_debian(contents), *_go(contents)]
     made = Bom(components=parts, serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"{name}@{contents.digest}"))
     made.metadata.timestamp = datetime.fromisoformat(contents.created[:19] + "+00:00")
     image = Component(
@@ -80,6 +80,11 @@ def _debian(contents: Contents) -> Iterator[Component]:
     for package in contents.debian:
         qualifiers = {"arch": package.architecture, "distro": contents.distribution}
         yield _component(PackageURL("deb", namespace, package.name, package.version, qualifiers), {})
+
+
+def _go(contents: Contents) -> Iterator[Component]:
+    if contents.go:
+        yield _component(PackageURL("golang", None, "std", contents.go), {})
 
 
 def _component(purl: PackageURL, properties: Mapping[str, str]) -> Component:

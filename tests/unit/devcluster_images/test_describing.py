@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import pytest
 from cyclonedx.model.bom import Bom
 
 from devcluster.images.archive import BadArchiveError, to_oci
-from devcluster.images.contents import Contents, DebianPackage, PythonPackage, read_contents
+from devcluster.images.contents import Contents, DebianPackage, PythonPackage, go_version, read_contents
 from devcluster.images.definition import IMAGES, RUNNER
 from devcluster.images.describing import bill_path, describe, inputs, is_described, statement_path
 from devcluster.images.provenance import Build, Source, statement
 from devcluster.images.sbom import Locked, UnlockedPackageError, bill, locked
 from devcluster.settings import REPOSITORY
+from tests.harness import launcher
 
 STATUS = """Package: bash
 Status: install ok installed
@@ -138,6 +140,14 @@ def test_the_bill_names_every_part_by_its_purl() -> None:
     assert read.metadata.component.version == DIGEST
     (root,) = (entry for entry in read.dependencies if entry.ref.value == f"localhost/x@{DIGEST}")
     assert len(root.dependencies) == 2
+
+
+def test_the_library_that_is_linked_into_the_launcher_is_named() -> None:
+    version = go_version(launcher.built().read_bytes())
+    assert f"go{version}" in launcher.go("version")
+    assert go_version(b"\x7fELF") == ""
+    made = json.loads(bill("x", replace(CONTENTS, go=version), [ATTRS]))
+    assert f"pkg:golang/std@{version}" in {component["purl"] for component in made["components"]}
 
 
 def test_the_same_image_has_the_same_bill() -> None:

@@ -90,9 +90,7 @@ func (o *outbox) reopen() { o.sent = 0 }
 
 // fill copies what comes next to buffer and returns how much that is.
 func (o *outbox) fill(buffer []byte) int {
-	if o.sent == 0 {
-		o.tellDropped()
-	}
+	o.tellDropped()
 	filled, skip := 0, o.sent
 	for _, one := range o.frames {
 		copied := copy(buffer[filled:], one.frame[skip:])
@@ -134,7 +132,11 @@ func (o *outbox) tellDropped() {
 		text := fmt.Sprintf("%d bytes of output were dropped: the app wrote faster than the agent could read\n", count)
 		first = append(first, words(text, run))
 	}
-	o.frames = append(first, o.frames...)
+	at := 0
+	if o.sent > 0 && len(o.frames) > 0 {
+		at = 1 // behind the frame that is half sent
+	}
+	o.frames = append(append(append([]waiting{}, o.frames[:at]...), first...), o.frames[at:]...)
 	o.dropped = map[uint32]int{}
 }
 

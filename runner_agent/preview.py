@@ -23,7 +23,7 @@ from runner_agent.process import Process
 from runner_agent.reload_script import SCRIPT
 from runner_agent.settings import WEB, Settings
 from runner_agent.supervisor import Supervisor
-from sandbox_protocol import waiting_page
+from sandbox_protocol import names, waiting_page
 from sandbox_protocol.errors import StatusError
 from sandbox_protocol.http1 import Head, encode_response
 from sandbox_protocol.http1_memo import Memo
@@ -45,6 +45,7 @@ _REMEMBERED = 64
 _MAX_CONNECTIONS = 1024
 _PLACES = doorkeeper.Places(own_pod=32)
 _UNPRIVILEGED = 1024
+_OF_A_SERVICE = b".svc:%d" % names.PREVIEW_PORT
 _LINES_READ = 200
 """Of the log, for a page that shows 40 of them: an error may lie above what was printed after it."""
 
@@ -81,12 +82,14 @@ class Preview:
         return await self._forward(request, port, process, peer)
 
     async def _forward(self, request: Head, port: int, process: Process | None, peer: str) -> Forward:
-        address, framework = self._address(port), ""
+        address, framework, inside = self._address(port), "", False
         command = () if process is None else process.command
         if process is not None and process.ready:
             framework = frameworks.word(process.framework, command)
-            run = process.shown().since
-            world = await self._worlds.learn(port, run, framework, address, request.get(b"host") or b"")
+            run, host = process.shown().since, request.get(b"host") or b""
+            # the API server's proxy asks at the name of a Service, which is no place where the app is seen
+            inside = host.endswith(_OF_A_SERVICE)
+            world = "local" if inside else await self._worlds.learn(port, run, framework, address, host)
         else:
             world = self._worlds.known(port)
         scripts = self._scripts(request, port, framework)
@@ -95,7 +98,7 @@ class Preview:
         def still(_: bytes) -> bool:
             self._activity.visited_from(peer)
             same = process is None or (process.command is command and not process.restarting_by_us)
-            return same and self._address(port) == address and self._worlds.known(port) == world
+            return same and self._address(port) == address and (inside or self._worlds.known(port) == world)
 
         page = (port, request.target)
         tries = self._hung.get(page) or 0

@@ -363,7 +363,8 @@ class Process:
             self._failed, self.restarting_by_us = None, False
             self._usual = self.where.port if self.where is not None else None
         state: State = "Running" if self.ready else self._now.state
-        if (self._now.reason, self._now.message) != (finding.reason, finding.words) and finding.words:
+        tells = finding.words and (finding.answers or finding.reason)  # not each step of a start
+        if tells and (self._now.reason, self._now.message) != (finding.reason, finding.words):
             self._around.logbook.system(f"{self.name} {finding.words}", self.name)
         self._enter(state, finding.reason, finding.words)
 

@@ -309,3 +309,13 @@ async def test_a_page_that_hung_has_more_time_when_it_is_looked_at_again(scene: 
     again = await scene.preview(request("Accept: text/html"), "")
     assert isinstance(again, Forward)
     assert again.hangs == 30.0
+
+
+@pytest.mark.parametrize(
+    ("scheme", "kind", "told_so"), [("https", "text/html", True), ("http", "text/html", False), ("https", "a/b", False)]
+)
+def test_a_page_seen_by_https_follows_the_app_s_own_http_urls_by_https(scheme: str, kind: str, told_so: bool) -> None:
+    head = Head(((b"Content-Type", kind.encode()), (b"Content-Security-Policy", b"img-src *")), status=200, reason=b"OK")
+    seen = parse_response(response_of(3000, f"{scheme}://{SEEN}".encode())(head))
+    assert (b"upgrade-insecure-requests" in seen.all(b"content-security-policy")) == told_so
+    assert b"img-src *" in seen.all(b"content-security-policy")

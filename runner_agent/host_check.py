@@ -7,10 +7,12 @@ preview's host and otherwise to ``localhost`` checks, and is told the local one.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from dataclasses import dataclass
 
 from runner_agent import frameworks
 from runner_agent.frameworks import World
+from sandbox_protocol.http1_routing import Address
 
 _REFUSALS = frozenset([b"400", b"403", b"421"])
 _SECONDS = 2.0
@@ -33,7 +35,7 @@ class Worlds:
         found = self._known.get(port)
         return "local" if found is None else found.world
 
-    async def learn(self, port: int, run: float, framework: str, address: tuple[str, int], public: bytes) -> World:
+    async def learn(self, port: int, run: float, framework: str, address: Address, public: bytes) -> World:
         found = self._known.get(port)
         if found is None or found.run != run:
             world = frameworks.world(framework) or await _asked(address, public.decode("latin-1"))
@@ -41,7 +43,7 @@ class Worlds:
         return found.world
 
 
-async def _asked(address: tuple[str, int], public: str) -> World:
+async def _asked(address: Address, public: str) -> World:
     """``local`` where nothing can be learnt: every app answers to that."""
     seen = await _status(address, public)
     if seen is None:
@@ -51,12 +53,14 @@ async def _asked(address: tuple[str, int], public: str) -> World:
     return "local"
 
 
-async def _status(address: tuple[str, int], host: str) -> bytes | None:
+async def _status(address: Address, host: str) -> bytes | None:
     request = f"GET {PATH} HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-Host: {host}\r\nUser-Agent: sandbox-host-check\r\n"
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(_SECONDS):
-            reader, writer = await asyncio.open_connection(*address, limit=4096)
+            tls: list[ssl.SSLContext]
+            where, port, *tls = address
+            reader, writer = await asyncio.open_connection(where, port, limit=4096, ssl=tls[0] if tls else None)
             writer.write(f"{request}Accept: */*\r\nConnection: close\r\n\r\n".encode("latin-1"))
             line = await reader.readexactly(12)
             return line[9:12] if line.startswith(b"HTTP/1.") else None

@@ -169,7 +169,7 @@ class Preview:
             while loop.time() < end and not process.dead:
                 await asyncio.sleep(_HOLD_LOOK_SECONDS)
                 address = self._address(port)
-                if await probe.accepts(*address):
+                if await probe.accepts(address[0], address[1]):
                     return address
             return None
         finally:

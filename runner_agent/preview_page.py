@@ -26,7 +26,7 @@ _MEND = "Mend what the lines below say and sync again: it is then tried at once.
 _STATES = {
     "AwaitingFirstSync": State("Waiting for the first files", next_step="Send them: kubectl sandbox sync NAME DIRECTORY"),
     "Installing": State("Installing dependencies"),
-    "Restarting": State("The app crashed and is started again"),
+    "Restarting": State("The app is being restarted"),
     "CrashLoop": State("The app keeps crashing", True, _MEND),
     "OOMKilled": State(
         "The app ran out of memory", True, "Let it use less, or raise spec.resources.limits.memory; it is tried again by itself."
@@ -38,6 +38,9 @@ _STATES = {
     "WrongPort": State(
         "The app listens on another port", True, "Let it listen on the port in the variable PORT, or set spec.port."
     ),
+    "NoListener": State("The app listens on no port", True, "Let it serve HTTP on the port in the variable PORT."),
+    "NotHTTP": State("The app does not speak HTTP", True, "Let it serve HTTP on the port in the variable PORT."),
+    "NoAnswer": State("The app does not answer", True, f"See what it waits for, or start it anew with {_RESTART}."),
     "StoppedAnswering": State(
         "The app stopped answering", True, f"Mend what was changed last and sync again, or start it anew with {_RESTART}."
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -51,6 +51,8 @@ class Supervisor:
     ) -> None:
         """``shown_below``: where the app has the tree, if its kernel tells it nothing of what we change."""
         self._touch = touch
+        self.heard: Callable[[Sequence[str]], None] = lambda _: None
+        """Told of each sync's paths before anything is restarted for it."""
         self._shown_below = shown_below
         self._repeats = Repeats(self.touch)
         self.logbook = logbook
@@ -101,6 +103,7 @@ class Supervisor:
     async def on_synced(self, changed: Sequence[str], restart: RestartMode, first: bool) -> bool:
         """Files changed. Returns whether something is (re)started for it; never waits for that, nor for an install."""
         self._wake.set()
+        self.heard(changed)
         if first:
             return True
         if restart == "always" or (restart == "auto" and self._concerns_all(changed)):

@@ -57,7 +57,7 @@ async def serve(settings: Settings, workspace: Workspace, credentials: Credentia
         supervisor = Supervisor(settings, workspace, logbook, touch, shown_below=shown_below)
         reloads = PageReloads(supervisor, workspace, logbook)
         life.push_async_callback(reloads.close)
-        sync = SyncService(workspace, reloads)
+        sync = SyncService(workspace, supervisor)
         life.push_async_callback(sync.close)
         await sync.start()
         await supervisor.start()

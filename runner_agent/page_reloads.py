@@ -16,9 +16,7 @@ from dataclasses import dataclass, field
 
 from runner_agent.logs import LogBook
 from runner_agent.process import Process
-from runner_agent.reading import Effect
 from runner_agent.supervisor import Supervisor, Synced
-from sandbox_protocol.wire import RestartMode
 
 WAIT_SECONDS = 25.0
 """For which a page's question stays open: shorter than what proxies on the way take for silence."""
@@ -44,7 +42,7 @@ class _Port:
 
 
 class PageReloads:
-    """Stands between the sync and the supervisor, whose answer it passes on."""
+    """Hears of each sync from the supervisor."""
 
     def __init__(self, supervisor: Supervisor, workspace: Synced, logbook: LogBook) -> None:
         self._supervisor = supervisor
@@ -53,16 +51,12 @@ class PageReloads:
         self._boot = os.urandom(4).hex()
         self._ports: dict[int, _Port] = {}
         self._waiting = 0
+        supervisor.heard = self.synced
 
-    @property
-    def may_miss(self) -> bool:
-        return self._supervisor.may_miss
-
-    async def on_synced(self, changed: Sequence[str], restart: RestartMode, first: bool, unsure: Sequence[str] = ()) -> Effect:
+    def synced(self, changed: Sequence[str]) -> None:
         if changed:
             for port, known in self._ports.items():
                 self._follow(port, known)
-        return await self._supervisor.on_synced(changed, restart, first, unsure)
 
     async def close(self) -> None:
         tasks = [known.following for known in self._ports.values() if known.following is not None]

@@ -88,12 +88,19 @@ def public_origin(request: Head) -> bytes:
 @lru_cache(32)
 def response_of(port: int, origin: bytes = b"") -> Callable[[Head], bytes]:
     """The response head of the app on ``port``, seen at the public ``origin``; the same function for the same two, as equal heads
-    are remembered with it."""
+    are remembered with it.
+
+    An app that does not know of a proxy in front (Flask's own server, Django's, Express unless it trusts one) writes ``http:``
+    where it is seen by https: pages are told to follow such URLs by https, styles and forms included.
+    """
+    secure = origin.startswith(b"https:")
 
     def response(head: Head) -> bytes:
         headers = [
             (name, mended(value, port, origin) if name.lower() == b"location" else value) for name, value in head.end_to_end()
         ]
+        if secure and (head.get(b"content-type") or b"").lstrip().lower().startswith(b"text/html"):
+            headers.append((b"Content-Security-Policy", b"upgrade-insecure-requests"))
         return encode_response(head.status, head.reason, [*headers, *(_upgrade(head) if head.status == 101 else ())])
 
     return response

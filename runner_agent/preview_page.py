@@ -27,7 +27,7 @@ _MEND = "Mend what the lines below say and sync again: it is then tried at once.
 _STATES = {
     "AwaitingFirstSync": State("Waiting for the first files", next_step="Send them: kubectl sandbox sync NAME DIRECTORY"),
     "Installing": State("Installing dependencies"),
-    "Restarting": State("The app crashed and is started again"),
+    "Restarting": State("The app is being restarted"),
     "CrashLoop": State("The app keeps crashing", True, _MEND),
     "OOMKilled": State(
         "The app ran out of memory", True, "Let it use less, or raise spec.resources.limits.memory; it is tried again by itself."

@@ -57,6 +57,8 @@ class Supervisor:
     ) -> None:
         """``shown_below``: where the app has the tree, if its kernel tells it nothing of what we change."""
         self._touch = touch
+        self.heard: Callable[[Sequence[str]], None] = lambda _: None
+        """Told of each sync's paths before anything is restarted for it."""
         self._shown_below = shown_below
         self._repeats = Repeats(self.touch)
         self.logbook = logbook
@@ -117,6 +119,7 @@ class Supervisor:
     async def on_synced(self, changed: Sequence[str], restart: RestartMode, first: bool, unsure: Sequence[str] = ()) -> Effect:
         """Files changed; ``unsure``: those to be shown to watchers again. Never waits for a restart, nor for an install."""
         self._wake.set()
+        self.heard(changed)
         if first:
             return Effect(restarted=True)
         if restart == "always" or (restart == "auto" and self._concerns_all(changed)):

@@ -62,7 +62,6 @@ class Stack:
     tree: Path
     workspace: Workspace
     supervisor: Supervisor
-    reloads: PageReloads
     ring: Any
     spki: str = ""
     syncs: int = 0
@@ -87,7 +86,7 @@ class Stack:
             await asyncio.to_thread(path.write_text, content)
         self.syncs += 1
         self.workspace.revision = f"{self.syncs}-{UID[:16]}"
-        await self.reloads.on_synced(tuple(files), "auto", self.syncs == 1)
+        await self.supervisor.on_synced(tuple(files), "auto", self.syncs == 1)
 
     async def ready(self, seconds: float = 30.0) -> None:
         async with asyncio.timeout(seconds):
@@ -125,7 +124,7 @@ async def stack(app: AppSettings, *, domain: str = "preview.localhost", scheme: 
         child = await asyncio.create_subprocess_exec(program, "launcher", f"--agent-port={settings.launcher_port}")
         life.push_async_callback(_ended, child)
         ring = preview_keys.new_ring(int(time.time()))
-        made = Stack(public, app.port, folder / "tree", workspace, supervisor, reloads, ring)
+        made = Stack(public, app.port, folder / "tree", workspace, supervisor, ring)
         tls = None
         if scheme == "https":
             tls, made.spki = _tls(domain, folder)

@@ -1,10 +1,11 @@
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from runner_agent import frameworks, probe
+from runner_agent import frameworks, preview, probe
 from runner_agent.activity import Activity
 from runner_agent.frameworks import World
 from runner_agent.logs import LogBook
@@ -33,6 +34,7 @@ async def nothing_to_touch(_: Sequence[str]) -> None:
 @dataclass
 class Scene:
     preview: Preview
+    supervisor: Supervisor
     logbook: LogBook = field(default_factory=LogBook)
 
 
@@ -42,7 +44,7 @@ def scene(tmp_path: Path) -> Scene:
     settings, logbook = Settings(data=tmp_path, app=app), LogBook()
     supervisor = Supervisor(settings, Workspace(), logbook, nothing_to_touch)
     reloads = PageReloads(supervisor, Workspace(), logbook)
-    return Scene(Preview(settings, supervisor, logbook, Activity(), reloads), logbook)
+    return Scene(Preview(settings, supervisor, logbook, Activity(), reloads), supervisor, logbook)
 
 
 def request(*lines: str) -> Head:
@@ -318,3 +320,35 @@ async def test_a_page_that_hung_has_more_time_when_it_is_looked_at_again(scene: 
     again = await scene.preview(request("Accept: text/html"), "")
     assert isinstance(again, Forward)
     assert again.hangs == 30.0
+
+
+@pytest.mark.parametrize(
+    ("scheme", "kind", "told_so"), [("https", "text/html", True), ("http", "text/html", False), ("https", "a/b", False)]
+)
+def test_a_page_seen_by_https_follows_the_app_s_own_http_urls_by_https(scheme: str, kind: str, told_so: bool) -> None:
+    head = Head(((b"Content-Type", kind.encode()), (b"Content-Security-Policy", b"img-src *")), status=200, reason=b"OK")
+    seen = parse_response(response_of(3000, f"{scheme}://{SEEN}".encode())(head))
+    assert (b"upgrade-insecure-requests" in seen.all(b"content-security-policy")) == told_so
+    assert b"img-src *" in seen.all(b"content-security-policy")
+
+
+async def test_a_request_waits_while_we_restart_the_app_and_no_longer_than_it_takes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = scene.supervisor.web
+    process.restarting_by_us = True
+    asked = asyncio.create_task(scene.preview(request(), ""))
+    await asyncio.sleep(0.01)
+    assert not asked.done()
+    process.stand("BackOff", "CrashLoop")  # it failed: the page tells
+    assert isinstance(await asked, Forward)
+    process.restarting_by_us = True
+    process.stand("Starting")
+    monkeypatch.setattr(preview, "HOLD_SECONDS", 0.01)
+    assert isinstance(await scene.preview(request(), ""), Forward)
+
+
+async def test_no_more_requests_wait_than_there_are_places(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preview, "_MOST_HELD", 0)
+    scene.supervisor.web.restarting_by_us = True
+    assert isinstance(await scene.preview(request(), ""), Forward)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from runner_agent.detect import CUT_OFF, ENVIRONMENT, Install, failures, hosts
+from runner_agent.detect import CUT_OFF, ENVIRONMENT, Install, failures, hints
 from runner_agent.frames import Exited
 from runner_agent.launcher_link import Link, Run
 from runner_agent.logs import LogBook
@@ -167,7 +167,7 @@ class Installer:
             failures=self.record.failures + 1,
             lines=why,
             retries=failures.network_failed(lines) or ended.exit_code is None,
-            message=_message(ended, why, hosts.sentence(lines))[:MESSAGE_CHARACTERS],
+            message=_message(ended, why, hints.wants(lines))[:MESSAGE_CHARACTERS],
         )
         return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from runner_agent.detect import hosts
+from runner_agent.detect import hints
 from runner_agent.log_lines import SHOWN_LINES, Excerpt, excerpt, lasted
 from sandbox_protocol.waiting_page import Page
 
@@ -80,8 +80,8 @@ def page(look: Look, now: float, request_id: bytes = b"") -> Page:
     shown = _lines(look, failed=state.failed or look.hung is not None)
     failed = state.failed or (look.hung is not None and shown.from_error)
     next_step = state.next_step
-    if (failed or look.reason == "Installing") and (wants := hosts.sentence((*look.install_lines, *look.lines))):
-        next_step = f"It {wants}: use what its mirrors have, or let the template allow it."
+    if (failed or look.reason == "Installing") and (step := hints.next_step((*look.install_lines, *look.lines))):
+        next_step = step
     return Page(
         title=state.title,
         message=_sentence(message),

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from runner_agent.detect import NoCommandError, Plan
+from runner_agent.detect import NoCommandError, Plan, hints
 from runner_agent.frames import Exited
 from runner_agent.launcher_link import Link, Run
 from runner_agent.logs import LogBook
@@ -37,6 +37,8 @@ HEALTHY_SECONDS = 10.0
 CRASHES = 2
 """Failed starts in a row from which on it keeps crashing. Before, it is being restarted."""
 LAST_LINES = 10
+READ_LINES = 200
+"""Lines of a run that ended in which is looked for what it wanted and a sandbox does not give."""
 UNSEEN_SECONDS = (0.3, 4.0)
 """From the moment a process is ready: when what was synced since its start is touched. Watchers are up within 0.1 s of Vite's
 first answer here; the second time is for a slow machine and a large tree."""
@@ -325,6 +327,8 @@ class Process:
             return
         if ended.exit_code == 0:
             how += f": a web app must keep running, and answer on port {self.port}"
+        if wants := hints.wants(self._around.logbook.last_lines(READ_LINES, self.name)):
+            how += f"; it {wants}"
         seconds = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (crashes - 1))
         self._around.logbook.system(f"{what} {how}; next try in {seconds:.0f} s", self.name)
         lines = "\n".join(self._around.logbook.last_lines(LAST_LINES, self.name))

@@ -36,6 +36,12 @@ _UNFINISHED = re.compile(
     rb"\xef\xbb?|<(?:!(?:-(?:-.*)?|[^-][^>]*)?|\?[^>]*|h(?:t(?:m(?:l(?:\s[^>]*)?)?)?|e(?:a(?:d(?:\s[^>]*)?)?)?)?)?",
     re.DOTALL | re.IGNORECASE,
 )
+_SNIFFED = re.compile(
+    rb"\s*<(?:!--|(?:!doctype\s+html|html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p)[\s>])",
+    re.IGNORECASE,
+)
+"""How an answer without a type begins that browsers take for a page (MIME Sniffing Standard, 7.1)."""
+_UNTOLD = re.compile(rb"\s*(?:<[!a-z0-9-]{0,10})?", re.IGNORECASE)
 _OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -72,18 +78,23 @@ def wants_scripts(request: Head) -> bool:
 def injected(response: Head, scripts: tuple[Script, ...], origin: bytes) -> Insertion | None:
     """What changes this answer, None when it is no page that a browser shows. ``origin`` is the preview's."""
     kind = (response.get(b"content-type") or b"").partition(b";")[0].strip().lower()
+    sniffed = not kind and b"nosniff" not in (response.get(b"x-content-type-options") or b"").lower()
     shown = response.status // 100 in (2, 4, 5) and response.status not in (204, 205, 206)
     coded = (response.get(b"content-encoding") or b"identity").strip().lower() != b"identity"
     saved = (response.get(b"content-disposition") or b"").lstrip().lower().startswith(b"attachment")
-    if kind != b"text/html" or not shown or coded or saved or not scripts:
+    if not (kind == b"text/html" or sniffed) or not shown or coded or saved or not scripts:
         return None
-    return Insertion(scripts, origin)
+    return Insertion(scripts, origin, sniffed=sniffed)
 
 
 class Insertion:
-    """One page: :meth:`head` first, then its bytes as they come. Nothing is held back once the place is found."""
+    """One page: :meth:`head` first, then its bytes as they come. Nothing is held back once the place is found.
 
-    def __init__(self, scripts: tuple[Script, ...], origin: bytes) -> None:
+    ``sniffed``: it has no type, and is a page only if it begins like one.
+    """
+
+    def __init__(self, scripts: tuple[Script, ...], origin: bytes, *, sniffed: bool = False) -> None:
+        self._sniffed = sniffed
         self._scripts = scripts
         self._origin = origin
         self._nonce = b""
@@ -104,6 +115,8 @@ class Insertion:
         if self._begin is None:
             return data
         self._begin += data
+        if self._sniffed and _UNTOLD.fullmatch(self._begin[:_LOOKED_AT]):
+            return b""
         at = place(bytes(self._begin[:_LOOKED_AT]), whole=len(self._begin) >= _LOOKED_AT)
         return b"" if at is None else self._insert(at)
 
@@ -112,7 +125,7 @@ class Insertion:
 
     def _insert(self, at: int) -> bytes:
         page, self._begin = bytes(self._begin or b""), None
-        if not page or page.startswith(_OTHER_ENCODINGS):
+        if not page or page.startswith(_OTHER_ENCODINGS) or (self._sniffed and not _SNIFFED.match(page)):
             return page
         return page[:at] + b"".join(script.tag(self._nonce) for script in self._scripts) + page[at:]
 

@@ -27,6 +27,8 @@ _SETTLE_SECONDS = 0.05
 _WATCH_SECONDS, _LOOK_SECONDS = 6.0, 0.1
 """After a sync: for how long, and how often, it is looked at what the app's own reloader does. Flask looks each second."""
 _READY_SECONDS = 120.0
+_DEATH_SECONDS = 1.0
+"""Between two looks of a waiting page whether the app died: of a death without a sync nobody else tells."""
 _RELOADER = re.compile(r"\b(?:re-?start|re-?load)(?:ing|ed)?\b", re.IGNORECASE)
 _LINES = 20
 
@@ -78,7 +80,10 @@ class PageReloads:
         return revision != known.revision or (boot == self._boot and later != str(known.later))
 
     async def wait(self, port: int, seen: str) -> str | None:
-        """The mark once it is not ``seen`` any more, or after WAIT_SECONDS; None when too many wait already."""
+        """The mark once it is not ``seen`` any more, or after WAIT_SECONDS; None when too many wait already.
+
+        A page of an app that dies meanwhile is old as well: why it died stands in its place.
+        """
         if self._waiting >= MOST_WAITING:
             return None
         self._waiting += 1
@@ -86,10 +91,21 @@ class PageReloads:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WAIT_SECONDS):
                     while not self.is_new(port, seen):
-                        await self._known(port).changed.wait()
+                        await self._changed_or_dead(port)
         finally:
             self._waiting -= 1
         return self.mark(port)
+
+    async def _changed_or_dead(self, port: int) -> None:
+        known, process = self._known(port), self._supervisor.serving(port)
+        was_up = process is not None and process.ready
+        try:
+            async with asyncio.timeout(_DEATH_SECONDS):
+                await known.changed.wait()
+        except TimeoutError:
+            if was_up and process is not None and process.dead and self._known(port) is known:
+                known.later += 1
+                _announce(known)
 
     # After a sync
 

@@ -40,6 +40,21 @@ def test_what_is_no_page_of_ascii_s_family_stays_as_it_is(html: bytes) -> None:
     assert page(html, 3) == html
 
 
+@pytest.mark.parametrize("step", [1, 4096])
+@pytest.mark.parametrize(
+    ("body", "is_page"),
+    [(b"<h1>hi</h1>", True), (b" <!DOCTYPE html><p>", True), (b'{"a": 1}', False), (b"<svg></svg>", False), (b"<bold>", False)],
+)
+def test_an_answer_without_a_type_is_a_page_if_browsers_take_it_for_one(body: bytes, is_page: bool, step: int) -> None:
+    insertion = injected(Head((), 1, status=200, reason=b"OK"), SCRIPTS, ORIGIN)
+    assert insertion is not None
+    made = b"".join(insertion.feed(body[at : at + step]) for at in range(0, len(body), step)) + insertion.end()
+    assert (TAG in made) is is_page
+    assert made.replace(TAG, b"") == body
+    nosniff = Head(((b"X-Content-Type-Options", b"nosniff"),), 1, status=200, reason=b"OK")
+    assert injected(nosniff, SCRIPTS, ORIGIN) is None
+
+
 def test_nothing_is_held_back_once_the_place_is_found() -> None:
     insertion = Insertion(SCRIPTS, ORIGIN)
     assert insertion.feed(b"<!doctype html><head>") == b"<!doctype html><head>" + TAG
@@ -98,7 +113,6 @@ def test_pages_of_errors_get_the_script_too(status: int) -> None:
         (answered((b"Content-Encoding", b"br")), SCRIPTS),
         (answered((b"Content-Disposition", b"attachment; filename=a.html")), SCRIPTS),
         (Head(((b"Content-Type", b"application/json"),), status=200), SCRIPTS),
-        (Head((), status=200), SCRIPTS),
         (answered(), ()),
     ],
 )

@@ -107,3 +107,13 @@ async def test_as_many_wait_as_there_are_places(scene: Scene, monkeypatch: pytes
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_a_page_of_an_app_that_dies_without_a_sync_is_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_reloads, "_DEATH_SECONDS", 0.001)
+    seen = scene.reloads.mark(3000)
+    waiting = asyncio.create_task(scene.reloads.wait(3000, seen))
+    await asyncio.sleep(0)
+    scene.web.ready = False
+    scene.web.stand("BackOff", "OOMKilled")
+    assert await waiting != seen

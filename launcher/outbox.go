@@ -24,7 +24,7 @@ const (
 	// ownWords stands in the place of a run's id: no run in particular.
 	ownWords = 0
 	// bufferBytes is kept of what the agent does not read, for all runs together.
-	bufferBytes = 1 << 20
+	bufferBytes = 4 << 20
 	// frameOverhead is what a small frame costs beside its text, about; without it a flood of one-byte writes would cost a
 	// hundredfold.
 	frameOverhead = 100

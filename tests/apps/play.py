@@ -116,7 +116,7 @@ class Play:
 
     async def _look(self, look: Look) -> None:
         if look.script:
-            found = str(await self.page.evaluate(look.script))
+            found = await seeing.evaluated(self.page, look.script, look.text, _LOOK_SECONDS)
             if look.text not in found:
                 raise StepError(f"look: {look.script} is {found!r}, not {look.text!r}")
             return

@@ -62,6 +62,16 @@ async def until(page: Page, wanted: Callable[[str], bool], seconds: float) -> fl
     return None
 
 
+async def evaluated(page: Page, script: str, wanted: str, seconds: float) -> str:
+    """What ``script`` evaluates to, once ``wanted`` is in it, or after ``seconds``: a page's text is there before its style."""
+    end = time.monotonic() + seconds
+    while True:
+        found = await _of(page.main_frame, script)
+        if wanted in found or time.monotonic() >= end:
+            return found
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
 async def again(page: Page, url: str = "", seconds: float = 20.0) -> None:
     """F5, or a navigation to ``url``. A page that never comes is what the caller sees then."""
     with contextlib.suppress(BrowserError):

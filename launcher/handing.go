@@ -10,6 +10,10 @@ import (
 // handedOver is the descriptor at which a process of ours finds the strings that another one gave it.
 const handedOver = 3
 
+// keptOver is the descriptor that survives when a process of ours executes itself. A small number may be one that the Go runtime
+// waits at (its epoll): to take that from it ends the process.
+const keptOver = 100
+
 // give keeps strings, which hold no NUL, in a file of memory for a process that is started with it as its descriptor handedOver.
 // A command line can be read by everybody, and an environment would be obeyed by the runtime.
 func give(words []string) (int, error) {
@@ -35,13 +39,13 @@ func give(words []string) (int, error) {
 	return fd, nil
 }
 
-// passOn makes fd the one that survives an exec of this process as handedOver.
+// passOn makes fd the one that survives an exec of this process as keptOver.
 func passOn(fd int) error {
-	if fd == handedOver {
+	if fd == keptOver {
 		_, _, number := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_SETFD, 0)
 		return errorOf(number)
 	}
-	return syscall.Dup3(fd, handedOver, 0)
+	return syscall.Dup3(fd, keptOver, 0)
 }
 
 // take reads what was given, and closes it.

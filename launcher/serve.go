@@ -41,7 +41,7 @@ func serve(words []string) int {
 	s, err := parseSettings(words)
 	if err == nil {
 		var given []string
-		if given, err = take(handedOver); err == nil {
+		if given, err = take(keptOver); err == nil {
 			return newLauncher(s, given).run()
 		}
 	}

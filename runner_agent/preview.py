@@ -127,9 +127,11 @@ class Preview:
         if not injection.wants_scripts(request):
             return ()
         named = request.tokens(injection.HEADER)
-        if b"reload" not in named or frameworks.reloads_pages(framework):
+        if b"reload" not in named:
             return ()
-        return (Script(injection.PATH + b"reload.js", ((b"data-seen", self._reloads.mark(port).encode()),)),)
+        seen = (b"data-seen", self._reloads.mark(port).encode())
+        follows = ((b"data-follows", b"1"),) if frameworks.reloads_pages(framework) else ()
+        return (Script(injection.PATH + b"reload.js", (seen, *follows)),)
 
     async def _own(self, request: Head, port: int) -> Reply:
         path, _, query = request.target.removeprefix(injection.PATH).partition(b"?")

@@ -1,8 +1,9 @@
 """The script in a page that loads it anew when there is something new to see. It keeps no state beside the page's mark.
 
 While a tab is hidden it asks nothing: browsers open six connections to a host, and each open question holds one. Where the page
-has a client that follows edits by itself, which keeps what the page holds, that client is left to it. A browser restores the
-place to which a page was scrolled when it is loaded anew.
+has a client that follows edits by itself, which keeps what the page holds, that client is left to it; but what was synced while
+its connection was broken, with ours, it never hears of. A browser restores the place to which a page was scrolled when it is
+loaded anew. The script's element is gone before the page's own scripts run, as some compare what is there with what they made.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ SCRIPT = rb"""(() => {
   const clients = 'script[src*="/@vite/client"],script[src*="livereload.js"]';
   if (!own || !ask || self.__sandboxReload) return;
   self.__sandboxReload = true;
-  const follows = () => document.querySelector(clients) || Object.keys(self).some((name) => globals.test(name));
-  let seen = own.dataset.seen, open = null, pause = 0;
+  own.remove();
+  const told = own.dataset.follows;
+  const follows = () => told || document.querySelector(clients) || Object.keys(self).some((name) => globals.test(name));
+  let seen = own.dataset.seen, open = null, pause = 0, broken = -Infinity;
+  const settling = 10000; // for such a client to be connected again
+  const failed = () => { broken = performance.now(); pause = Math.min(5000, pause + 1000); };
   const look = async () => {
     if (document.hidden || open) return;
     const mine = (open = new AbortController());
@@ -22,16 +27,17 @@ SCRIPT = rb"""(() => {
     try {
       const answer = await ask("/.sandbox/changed?seen=" + encodeURIComponent(seen), { cache: "no-store", signal: mine.signal });
       if (answer.status === 200) {
-        const told = await answer.json();
+        const news = await answer.json();
         pause = 0;
-        seen = told.mark;
-        if (told.new && !follows()) return location.reload();
+        seen = news.mark;
+        const missed = performance.now() - broken < settling;
+        if (news.new && (missed || !follows())) return location.reload();
       } else {
         again = answer.status >= 500 || answer.status === 429;
-        pause = Math.min(5000, pause + 1000);
+        failed();
       }
     } catch {
-      pause = Math.min(5000, pause + 1000);
+      if (open === mine) failed();
     }
     if (open === mine) open = null;
     if (again) setTimeout(look, pause);

@@ -68,6 +68,24 @@ async def test_an_edit_of_a_static_page_is_seen_without_a_hand(place: tuple[str,
             await expect(page.locator("h1")).to_have_text(word)
 
 
+async def test_what_was_synced_while_connections_were_broken_is_seen_by_a_page_that_follows_edits_itself() -> None:
+    page_of = "<!doctype html><head><script src='/x/@vite/client'></script></head><h1>{}</h1>"
+    async with stack(static()) as here, chromium(*browser_flags(here)) as browser:
+        await here.sync({"index.html": page_of.format("one")})
+        await here.ready()
+        page = await browser.new_page()
+        await page.goto(here.url())
+        await page.evaluate("self.kept = true")
+        await here.sync({"index.html": page_of.format("two")})
+        await page.wait_for_timeout(1500)  # nothing can be waited for: its own client would show this edit
+        assert await page.evaluate("self.kept === true")
+        async with page.expect_event("requestfailed"):
+            await page.context.set_offline(True)
+        await here.sync({"index.html": page_of.format("three")})
+        await page.context.set_offline(False)
+        await expect(page.locator("h1")).to_have_text("three", timeout=15_000)
+
+
 async def test_without_the_wish_a_page_stays_as_the_app_made_it(place: tuple[str, str]) -> None:
     domain, scheme = place
     async with stack(static(), domain=domain, scheme=scheme) as here, chromium(*browser_flags(here)) as browser:

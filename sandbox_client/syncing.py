@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
-from sandbox_client import changes, packing, tree, uploading
+from sandbox_client import changes, packing, pauses, tree, uploading
 from sandbox_client.api import Api, Request
 from sandbox_client.archive import Source
-from sandbox_client.errors import Stale
+from sandbox_client.errors import Stale, Unavailable
 from sandbox_client.leaving_out import LeftOut
 from sandbox_client.records import Manifest
 from sandbox_protocol.wire import DriftMode, ManifestEntry, RestartMode, Skipped, SyncMode, SyncResult
 
 TOLD = frozenset({"secret", "link", "unreadable", "special", "name"})
 """Kinds of left out entries that a result names one by one: nobody asked for those to stay out."""
+COMING_UP_SECONDS = 90.0
+"""Timeout for a runner that is coming up. A new one takes some seconds, one whose image is pulled a minute."""
 ATTEMPTS = 3
 """How often a folder is compared anew when another sync came in between."""
 
@@ -43,7 +48,21 @@ class FolderSync:
 
 
 async def manifest(api: Api, url_path: str) -> Manifest:
-    return Manifest.from_json(await api.json(Request("GET", url_path)))
+    return Manifest.from_json(await _patiently(api, Request("GET", url_path)))
+
+
+async def _patiently(api: Api, request: Request) -> Any:
+    """A runner that is just made, or made anew, says so by a 503 that names when to ask again: nothing was done then. One that
+    cannot come up by itself names no time, and is not waited for."""
+    end, failures = time.monotonic() + COMING_UP_SECONDS, 0
+    while True:
+        try:
+            return await api.json(request)
+        except Unavailable as error:
+            failures += 1
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE or error.retry_after is None or time.monotonic() >= end:
+                raise
+            await asyncio.sleep(pauses.after(error, failures))
 
 
 async def files(api: Api, url_path: str, contents: Mapping[str, str | bytes], options: Options) -> SyncResult:
@@ -102,7 +121,7 @@ async def _send(api: Api, url_path: str, wanted: changes.Changes, source: Source
         request = Request("POST", url_path, body.query, headers, body.open)
         if body.parts is not None and body.parts.size > uploading.PART_BYTES:
             return SyncResult.from_json(await uploading.send(api, request, body.parts))
-        return SyncResult.from_json(await api.json(request))
+        return SyncResult.from_json(await _patiently(api, request))
     finally:
         body.close()
 

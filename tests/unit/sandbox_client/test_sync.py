@@ -5,13 +5,14 @@ from __future__ import annotations
 import builtins
 import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from sandbox_client import LocalFileError, Sandbox, Stale, changes, packing
+from sandbox_client import LocalFileError, Sandbox, Stale, Unavailable, changes, packing
 from sandbox_protocol.errors import StatusError
 from tests.unit.sandbox_client.fake_api import FakeApi
 
@@ -165,3 +166,33 @@ async def test_workspace_files_can_be_read_back(shop: Sandbox) -> None:
     assert await shop.read() == {"a": b"\x00\x01", "b": b"b"}
     assert await shop.read("b") == {"b": b"b"}
     assert builtins.len((await shop.manifest()).entries) == 2
+
+
+def coming_up(times: int) -> Callable[[web.Request], web.StreamResponse | None]:
+    """Answers so many requests as the API server does for a runner without a pod."""
+    left = iter(range(times))
+
+    def answer(_: web.Request) -> web.StreamResponse | None:
+        if next(left, None) is None:
+            return None
+        error = StatusError(503, "the runner's agent cannot be reached", retry_after=1)
+        return web.json_response(error.body(), status=503, headers={"Retry-After": "1"})
+
+    return answer
+
+
+async def test_a_runner_that_is_coming_up_is_waited_for(
+    api: FakeApi, shop: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox_client.pauses.after", lambda error, failures: 0.0)
+    (tmp_path / "a").write_text("a")
+    api.fail = coming_up(3)
+    assert (await shop.sync(directory=tmp_path)).written == 1
+    api.fail = coming_up(3)
+    assert (await shop.sync({"b": "b"})).written == 1
+
+
+async def test_a_runner_that_cannot_come_up_by_itself_is_not_waited_for(api: FakeApi, shop: Sandbox) -> None:
+    api.fail = lambda _: web.json_response(StatusError(503, "suspended", reason="Suspended").body(), status=503)
+    with pytest.raises(Unavailable, match="suspended"):
+        await shop.sync({"b": "b"})

@@ -100,7 +100,8 @@ TOOLS = (
     _front("wmr", "", "start", "serve", idle=("build",)),
     _front("gatsby", "develop", "serve"),
     _front("vue-cli", "serve", programs=("vue-cli-service",)),
-    Tool("react-scripts", ("react-scripts", "craco", "react-app-rewired"), ("start",)),
+    # 0: the socket is at the port of the page, not at the server's own
+    Tool("react-scripts", ("react-scripts", "craco", "react-app-rewired"), ("start",), env={"WDS_SOCKET_PORT": "0"}),
     _front("webpack", "serve", "server", "s", programs=("webpack", "webpack-cli")),
     _front("webpack", programs=("webpack-dev-server",), idle=()),
     _front("parcel", "", "serve", "watch", idle=("build",)),

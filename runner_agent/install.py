@@ -149,7 +149,7 @@ class Installer:
 
     async def _ended(self, install: Install, run: Run, reread: Callable[[], tuple[Install, ...]]) -> bool:
         ended: Exited = run.exited.result()
-        self.record = replace(self.record, since=time.time(), exit_code=ended.exit_code)
+        at = time.time()
         if ended.exit_code is not None:
             await asyncio.to_thread(self._say, _BEGUN, {})
         if ended.exit_code == 0:
@@ -157,13 +157,15 @@ class Installer:
             said = again if again.manifests == install.manifests else install
             done = await asyncio.to_thread(self._said, _DONE)
             await asyncio.to_thread(self._say, _DONE, {**done, install.folder: said.digest})
-            self.record = Record("Succeeded", self.record.since, 0, self.record.command)
+            self.record = Record("Succeeded", at, 0, self.record.command)
             return True
         lines = self._logbook.last_lines(_READ_LINES, LABEL)
         why = failures.from_first_error(lines)
         self.record = replace(
             self.record,
             state="Failed",
+            since=at,
+            exit_code=ended.exit_code,
             failures=self.record.failures + 1,
             lines=why,
             retries=failures.network_failed(lines) or ended.exit_code is None,

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -35,11 +36,12 @@ _LINES = 20
 
 @dataclass(slots=True)
 class _Port:
-    """``mark`` is what a page of this port is made from by now."""
+    """What a page of this port is made from by now. ``connected_at``: when a page last opened a WebSocket (monotonic)."""
 
     revision: str = ""
     later: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    connected_at: float = 0.0
     following: asyncio.Task[None] | None = None
 
 
@@ -59,6 +61,14 @@ class PageReloads:
         if changed:
             for port, known in self._ports.items():
                 self._follow(port, known)
+
+    def connected(self, port: int) -> None:
+        """A page opened a WebSocket: from now on a client of the app's own may hear of edits."""
+        self._known(port).connected_at = time.monotonic()
+
+    def is_connected(self, port: int, since: float) -> bool:
+        """Whether a page has opened one since that moment (monotonic)."""
+        return self._known(port).connected_at >= since
 
     async def close(self) -> None:
         tasks = [known.following for known in self._ports.values() if known.following is not None]

@@ -75,6 +75,8 @@ class Preview:
             return _status(request, error)
         if ours:
             return await self._own(request, port)
+        if request.upgrade is not None:
+            self._reloads.connected(port)
         process = self._supervisor.serving(port)
         if process is not None and process.restarting_by_us:
             await self._hold(port)
@@ -138,12 +140,15 @@ class Preview:
         if path == b"reload.js" and request.method == b"GET":
             return _reply(request, 200, b"text/javascript; charset=utf-8", SCRIPT, retry=False)
         if path == b"changed" and request.method == b"GET" and query.startswith(b"seen="):
-            seen = query.removeprefix(b"seen=").decode("latin-1")
+            said, _, rest = query.partition(b"&")
+            seen, asked_at = said.removeprefix(b"seen=").decode("latin-1"), time.monotonic()
             new = self._reloads.is_new(port, seen)
             mark = self._reloads.mark(port) if new else await self._reloads.wait(port, seen)
             if mark is None:
                 return _status(request, StatusError(503, f"{MOST_WAITING} pages wait already", retry_after=5))
-            body = json.dumps({"mark": mark, "new": self._reloads.is_new(port, seen)}).encode()
+            # of a page just loaded: a client of its own that is not connected yet does not hear of an edit
+            missed = rest == b"first" and not self._reloads.is_connected(port, asked_at)
+            body = json.dumps({"mark": mark, "new": self._reloads.is_new(port, seen), "missed": missed}).encode()
             return _reply(request, 200, b"application/json", body, retry=False)
         return _status(request, StatusError(404, "nothing of the preview's own is here"))
 

@@ -2,8 +2,9 @@
 
 While a tab is hidden it asks nothing: browsers open six connections to a host, and each open question holds one. Where the page
 has a client that follows edits by itself, which keeps what the page holds, that client is left to it; but what was synced while
-its connection was broken, with ours, it never hears of. A browser restores the place to which a page was scrolled when it is
-loaded anew. The script's element is gone before the page's own scripts run, as some compare what is there with what they made.
+its connection was broken, with ours, or not open yet, it never hears of. A browser restores the place to which a page was
+scrolled when it is loaded anew. The script's element is gone before the page's own scripts run, as some compare what is there
+with what they made.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ SCRIPT = rb"""(() => {
   own.remove();
   const told = own.dataset.follows;
   const follows = () => told || document.querySelector(clients) || Object.keys(self).some((name) => globals.test(name));
-  let seen = own.dataset.seen, open = null, pause = 0, broken = -Infinity;
+  let seen = own.dataset.seen, open = null, pause = 0, broken = -Infinity, first = "&first";
   const settling = 10000; // for such a client to be connected again
   const failed = () => { broken = performance.now(); pause = Math.min(5000, pause + 1000); };
   const look = async () => {
@@ -25,12 +26,14 @@ SCRIPT = rb"""(() => {
     const mine = (open = new AbortController());
     let again = true;
     try {
-      const answer = await ask("/.sandbox/changed?seen=" + encodeURIComponent(seen), { cache: "no-store", signal: mine.signal });
+      const question = "/.sandbox/changed?seen=" + encodeURIComponent(seen) + first;
+      const answer = await ask(question, { cache: "no-store", signal: mine.signal });
       if (answer.status === 200) {
         const news = await answer.json();
         pause = 0;
         seen = news.mark;
-        const missed = performance.now() - broken < settling;
+        first = "";
+        const missed = news.missed || performance.now() - broken < settling;
         if (news.new && (missed || !follows())) return location.reload();
       } else {
         again = answer.status >= 500 || answer.status === 429;

@@ -14,6 +14,7 @@ from demo.browser import chromium
 from runner_agent.settings import AppSettings, ProcessSettings
 from tests.harness.stack import browser_flags, free_port, stack
 
+FOLLOWING = "<!doctype html><head><script src='/x/@vite/client'></script></head>"
 PLACES = [("preview.localhost", "http"), ("apps.example.org", "https")]
 SERVER = """
 import http.server, os, time
@@ -68,13 +69,24 @@ async def test_an_edit_of_a_static_page_is_seen_without_a_hand(place: tuple[str,
             await expect(page.locator("h1")).to_have_text(word)
 
 
+async def test_what_was_synced_before_a_page_s_own_client_was_connected_is_seen() -> None:
+    async with stack(static()) as here, chromium(*browser_flags(here)) as browser:
+        await here.sync({"index.html": FOLLOWING + "<h1>one</h1>"})
+        await here.ready()
+        page = await browser.new_page()
+        await page.goto(here.url())
+        await here.sync({"index.html": FOLLOWING + "<h1>two</h1>"})
+        await expect(page.locator("h1")).to_have_text("two")
+
+
 async def test_what_was_synced_while_connections_were_broken_is_seen_by_a_page_that_follows_edits_itself() -> None:
-    page_of = "<!doctype html><head><script src='/x/@vite/client'></script></head><h1>{}</h1>"
+    page_of = FOLLOWING + "<script>new WebSocket(location.origin.replace('http', 'ws'))</script><h1>{}</h1>"
     async with stack(static()) as here, chromium(*browser_flags(here)) as browser:
         await here.sync({"index.html": page_of.format("one")})
         await here.ready()
         page = await browser.new_page()
-        await page.goto(here.url())
+        async with page.expect_websocket():
+            await page.goto(here.url())
         await page.evaluate("self.kept = true")
         await here.sync({"index.html": page_of.format("two")})
         await page.wait_for_timeout(1500)  # nothing can be waited for: its own client would show this edit

@@ -76,7 +76,9 @@ def wants_scripts(request: Head) -> bool:
 
 
 def injected(response: Head, scripts: tuple[Script, ...], origin: bytes) -> Insertion | None:
-    """What changes this answer, None when it is no page that a browser shows. ``origin`` is the preview's."""
+    """What changes this answer, None when it is no page that a browser shows. ``origin`` is the preview's.
+
+    Each script is told (``data-failed``) when the page stands for an error of the app."""
     kind = (response.get(b"content-type") or b"").partition(b";")[0].strip().lower()
     sniffed = not kind and b"nosniff" not in (response.get(b"x-content-type-options") or b"").lower()
     shown = response.status // 100 in (2, 4, 5) and response.status not in (204, 205, 206)
@@ -84,6 +86,8 @@ def injected(response: Head, scripts: tuple[Script, ...], origin: bytes) -> Inse
     saved = (response.get(b"content-disposition") or b"").lstrip().lower().startswith(b"attachment")
     if not (kind == b"text/html" or sniffed) or not shown or coded or saved or not scripts:
         return None
+    if response.status >= 500:
+        scripts = tuple(replace(script, attributes=(*script.attributes, (b"data-failed", b"1"))) for script in scripts)
     return Insertion(scripts, origin, sniffed=sniffed)
 
 

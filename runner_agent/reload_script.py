@@ -2,7 +2,8 @@
 
 While a tab is hidden it asks nothing: browsers open six connections to a host, and each open question holds one. Where the page
 has a client that follows edits by itself, which keeps what the page holds, that client is left to it; but what was synced while
-its connection was broken, with ours, or not open yet, it never hears of. A browser restores the place to which a page was
+its connection was broken, with ours, or not open yet, it never hears of. A page that stands for an error holds nothing, and such a
+client may have no part of the app in it to renew: it is loaded anew. A browser restores the place to which a page was
 scrolled when it is loaded anew. The script's element is gone before the page's own scripts run, as some compare what is there
 with what they made.
 """
@@ -16,8 +17,8 @@ SCRIPT = rb"""(() => {
   if (!own || !ask || self.__sandboxReload) return;
   self.__sandboxReload = true;
   own.remove();
-  const told = own.dataset.follows;
-  const follows = () => told || document.querySelector(clients) || Object.keys(self).some((name) => globals.test(name));
+  const { follows: told, failed: isError } = own.dataset;
+  const follows = () => !isError && (told || document.querySelector(clients) || Object.keys(self).some((name) => globals.test(name)));
   let seen = own.dataset.seen, open = null, pause = 0, broken = -Infinity, first = "&first";
   const settling = 10000; // for such a client to be connected again
   const failed = () => { broken = performance.now(); pause = Math.min(5000, pause + 1000); };

@@ -15,6 +15,20 @@ from runner_agent.settings import AppSettings, ProcessSettings
 from tests.harness.stack import browser_flags, free_port, stack
 
 FOLLOWING = "<!doctype html><head><script src='/x/@vite/client'></script></head>"
+OWN_CLIENT = "<script>new WebSocket(location.origin.replace('http', 'ws'))</script>"
+FAILING = """
+import http.server, os, pathlib
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        body = pathlib.Path("page.html").read_bytes()
+        self.send_response(500 if b"broken" in body else 200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
 PLACES = [("preview.localhost", "http"), ("apps.example.org", "https")]
 SERVER = """
 import http.server, os, time
@@ -80,7 +94,7 @@ async def test_what_was_synced_before_a_page_s_own_client_was_connected_is_seen(
 
 
 async def test_what_was_synced_while_connections_were_broken_is_seen_by_a_page_that_follows_edits_itself() -> None:
-    page_of = FOLLOWING + "<script>new WebSocket(location.origin.replace('http', 'ws'))</script><h1>{}</h1>"
+    page_of = FOLLOWING + OWN_CLIENT + "<h1>{}</h1>"
     async with stack(static()) as here, chromium(*browser_flags(here)) as browser:
         await here.sync({"index.html": page_of.format("one")})
         await here.ready()
@@ -96,6 +110,18 @@ async def test_what_was_synced_while_connections_were_broken_is_seen_by_a_page_t
         await here.sync({"index.html": page_of.format("three")})
         await page.context.set_offline(False)
         await expect(page.locator("h1")).to_have_text("three", timeout=15_000)
+
+
+async def test_a_page_that_stands_for_an_error_is_loaded_anew_though_it_follows_edits_itself() -> None:
+    async with stack(server()) as here, chromium(*browser_flags(here)) as browser:
+        await here.sync({"app.py": FAILING, "page.html": FOLLOWING + OWN_CLIENT + "<h1>broken</h1>"})
+        await here.ready()
+        page = await browser.new_page()
+        async with page.expect_websocket():
+            await page.goto(here.url())
+        await expect(page.locator("h1")).to_have_text("broken")
+        await here.sync({"page.html": FOLLOWING + OWN_CLIENT + "<h1>mended</h1>"})
+        await expect(page.locator("h1")).to_have_text("mended")
 
 
 async def test_without_the_wish_a_page_stays_as_the_app_made_it(place: tuple[str, str]) -> None:

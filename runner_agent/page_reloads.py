@@ -36,7 +36,8 @@ _LINES = 20
 
 @dataclass(slots=True)
 class _Port:
-    """What a page of this port is made from by now. ``connected_at``: when a page last opened a WebSocket (monotonic)."""
+    """What a page of this port is made from by now. ``connected_at``: when a page last opened a WebSocket or
+    a stream of events (monotonic)."""
 
     revision: str = ""
     later: int = 0
@@ -63,7 +64,7 @@ class PageReloads:
                 self._follow(port, known)
 
     def connected(self, port: int) -> None:
-        """A page opened a WebSocket: from now on a client of the app's own may hear of edits."""
+        """A page opened a WebSocket or a stream of events: from now on a client of the app's own may hear of edits."""
         self._known(port).connected_at = time.monotonic()
 
     def is_connected(self, port: int, since: float) -> bool:

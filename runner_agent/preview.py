@@ -75,8 +75,6 @@ class Preview:
             return _status(request, error)
         if ours:
             return await self._own(request, port)
-        if request.upgrade is not None:
-            self._reloads.connected(port)
         process = self._supervisor.serving(port)
         if process is not None and process.restarting_by_us:
             await self._hold(port)
@@ -102,6 +100,13 @@ class Preview:
             same = process is None or (process.command is command and not process.restarting_by_us)
             return same and self._address(port) == address and (inside or self._worlds.known(port) == world)
 
+        in_public = response_of(address[1], origin)
+
+        def answered(response: Head) -> bytes:
+            if response.status == 101 or (response.get(b"content-type") or b"").lower().startswith(b"text/event-stream"):
+                self._reloads.connected(port)
+            return in_public(response)
+
         page = (port, request.target)
         tries = self._hung.get(page) or 0
 
@@ -114,7 +119,7 @@ class Preview:
         return Forward(
             address,
             rewritten(request, address[1], world, framework, page=bool(scripts)),
-            response_of(address[1], origin),
+            answered,
             unavailable,
             still=still,
             change=(lambda response: injection.injected(response, scripts, origin)) if scripts else None,
@@ -140,14 +145,15 @@ class Preview:
         if path == b"reload.js" and request.method == b"GET":
             return _reply(request, 200, b"text/javascript; charset=utf-8", SCRIPT, retry=False)
         if path == b"changed" and request.method == b"GET" and query.startswith(b"seen="):
-            said, _, rest = query.partition(b"&")
-            seen, asked_at = said.removeprefix(b"seen=").decode("latin-1"), time.monotonic()
-            new = self._reloads.is_new(port, seen)
-            mark = self._reloads.mark(port) if new else await self._reloads.wait(port, seen)
+            question = dict(part.partition(b"=")[::2] for part in query.split(b"&"))
+            seen, alone, asked_at = question[b"seen"].decode("latin-1"), question.get(b"alone", b""), time.monotonic()
+            at_once = b"now" in question or self._reloads.is_new(port, seen)
+            mark = self._reloads.mark(port) if at_once else await self._reloads.wait(port, seen)
             if mark is None:
                 return _status(request, StatusError(503, f"{MOST_WAITING} pages wait already", retry_after=5))
-            # of a page just loaded: a client of its own that is not connected yet does not hear of an edit
-            missed = rest == b"first" and not self._reloads.is_connected(port, asked_at)
+            # for so many milliseconds nothing is known of a client of its own: it may not hear of an edit
+            since = asked_at - (int(alone) / 1000 if alone.isdigit() and len(alone) < 12 else 0)
+            missed = bool(alone) and not self._reloads.is_connected(port, since)
             body = json.dumps({"mark": mark, "new": self._reloads.is_new(port, seen), "missed": missed}).encode()
             return _reply(request, 200, b"application/json", body, retry=False)
         return _status(request, StatusError(404, "nothing of the preview's own is here"))

@@ -8,19 +8,28 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, Page, expect
 
 from demo.browser import chromium
 from runner_agent.settings import AppSettings, ProcessSettings
-from tests.harness.stack import browser_flags, free_port, stack
+from tests.harness.stack import Stack, browser_flags, free_port, stack
 
 FOLLOWING = "<!doctype html><head><script src='/x/@vite/client'></script></head>"
-OWN_CLIENT = "<script>new WebSocket(location.origin.replace('http', 'ws'))</script>"
-FAILING = """
-import http.server, os, pathlib
+OWN_CLIENT = "<script>self.own = new WebSocket(location.origin.replace('http', 'ws'))</script>"
+WITH_CLIENT = """
+import base64, hashlib, http.server, os, pathlib, time
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
+        if key := self.headers.get("Sec-WebSocket-Key"):
+            self.send_response(101)
+            self.send_header("Upgrade", "websocket")
+            self.send_header("Connection", "Upgrade")
+            accept = hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
+            self.send_header("Sec-WebSocket-Accept", base64.b64encode(accept).decode())
+            self.end_headers()
+            self.rfile.read()
+            return
         body = pathlib.Path("page.html").read_bytes()
         self.send_response(500 if b"broken" in body else 200)
         self.send_header("Content-Type", "text/html")
@@ -93,35 +102,53 @@ async def test_what_was_synced_before_a_page_s_own_client_was_connected_is_seen(
         await expect(page.locator("h1")).to_have_text("two")
 
 
-async def test_what_was_synced_while_connections_were_broken_is_seen_by_a_page_that_follows_edits_itself() -> None:
-    page_of = FOLLOWING + OWN_CLIENT + "<h1>{}</h1>"
-    async with stack(static()) as here, chromium(*browser_flags(here)) as browser:
-        await here.sync({"index.html": page_of.format("one")})
-        await here.ready()
-        page = await browser.new_page()
-        async with page.expect_websocket():
-            await page.goto(here.url())
+async def test_a_page_that_follows_edits_itself_is_left_alone_while_its_client_is_connected() -> None:
+    async with stack(server()) as here, chromium(*browser_flags(here)) as browser:
+        page = await following(here, browser, "one")
         await page.evaluate("self.kept = true")
-        await here.sync({"index.html": page_of.format("two")})
+        await here.sync({"page.html": FOLLOWING + OWN_CLIENT + "<h1>two</h1>"})
         await page.wait_for_timeout(1500)  # nothing can be waited for: its own client would show this edit
         assert await page.evaluate("self.kept === true")
+
+
+async def test_what_was_synced_while_connections_were_broken_is_seen_by_a_page_that_follows_edits_itself() -> None:
+    async with stack(server()) as here, chromium(*browser_flags(here)) as browser:
+        page = await following(here, browser, "one")
         async with page.expect_event("requestfailed"):
             await page.context.set_offline(True)
-        await here.sync({"index.html": page_of.format("three")})
+        await here.sync({"page.html": FOLLOWING + OWN_CLIENT + "<h1>two</h1>"})
         await page.context.set_offline(False)
-        await expect(page.locator("h1")).to_have_text("three", timeout=15_000)
+        await expect(page.locator("h1")).to_have_text("two", timeout=15_000)
+
+
+async def test_a_page_whose_own_client_never_connects_again_is_loaded_anew() -> None:
+    async with stack(server()) as here, chromium(*browser_flags(here)) as browser:
+        page = await following(here, browser, "one")
+        async with page.expect_event("requestfailed"):
+            await page.context.set_offline(True)
+        async with page.expect_request(lambda request: "alone=" in request.url and "now" not in request.url):
+            await page.context.set_offline(False)
+        await here.sync({"page.html": FOLLOWING + OWN_CLIENT + "<h1>two</h1>"})
+        await expect(page.locator("h1")).to_have_text("two")
 
 
 async def test_a_page_that_stands_for_an_error_is_loaded_anew_though_it_follows_edits_itself() -> None:
     async with stack(server()) as here, chromium(*browser_flags(here)) as browser:
-        await here.sync({"app.py": FAILING, "page.html": FOLLOWING + OWN_CLIENT + "<h1>broken</h1>"})
-        await here.ready()
-        page = await browser.new_page()
-        async with page.expect_websocket():
-            await page.goto(here.url())
-        await expect(page.locator("h1")).to_have_text("broken")
+        page = await following(here, browser, "broken")
         await here.sync({"page.html": FOLLOWING + OWN_CLIENT + "<h1>mended</h1>"})
         await expect(page.locator("h1")).to_have_text("mended")
+
+
+async def following(here: Stack, browser: Browser, word: str) -> Page:
+    """An open page whose own client is connected, and which our script knows to be."""
+    await here.sync({"app.py": WITH_CLIENT, "page.html": FOLLOWING + OWN_CLIENT + f"<h1>{word}</h1>"})
+    await here.ready()
+    page = await browser.new_page()
+    async with page.expect_websocket():
+        await page.goto(here.url())
+    await expect(page.locator("h1")).to_have_text(word)
+    await page.evaluate("new Promise((resolve) => (self.own.onopen = resolve, self.own.readyState === 1 && resolve()))")
+    return page
 
 
 async def test_without_the_wish_a_page_stays_as_the_app_made_it(place: tuple[str, str]) -> None:

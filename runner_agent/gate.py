@@ -5,7 +5,7 @@ must block, all at once, and lets the pod go on only when every attempt is swall
 the path of every start.
 """
 
-# ruff: noqa: PTH100, PTH101, PTH104, PTH118, PTH120, PTH123  (importing pathlib costs 10 ms of every start)
+# ruff: noqa: PTH100, PTH101, PTH102, PTH104, PTH112, PTH118, PTH120, PTH123  (importing pathlib costs 10 ms of every start)
 from __future__ import annotations
 
 import errno
@@ -112,11 +112,25 @@ def hand_over(program: str, directory: str) -> None:
         os.rename(target + ".new", target)
 
 
+PLACES = {"tree": 0o755, "home": 0o755, "tmp": 0o1777}
+"""Folders of the volume and their modes, as on any machine. Ones that are missing are made by the kubelet, for root and for the
+group to write, and some programs refuse a cache, a key or a socket below such a folder."""
+
+
+def make_places(data: str) -> None:
+    """The folders of a new volume; one that is there keeps what it has."""
+    for name, mode in PLACES.items():
+        path = os.path.join(data, name)
+        if not os.path.isdir(path):
+            os.mkdir(path)
+            os.chmod(path, mode)  # whatever the umask
+
+
 def run_gate(environ: Mapping[str, str] = os.environ) -> int:
     """Exit code 0: the pod may start; GATE_NOT_FENCED: the policy is not enforced; 1: the gate itself failed.
 
-    Reads SANDBOX_LAUNCHER (the launcher beside this file), SANDBOX_LAUNCHER_DIR (/opt/sandbox), SANDBOX_GATE_TARGETS (required,
-    may be empty), SANDBOX_GATE_SECONDS (60).
+    Reads SANDBOX_DATA (where the volume is; left alone when empty), SANDBOX_LAUNCHER (the launcher beside this file),
+    SANDBOX_LAUNCHER_DIR (/opt/sandbox), SANDBOX_GATE_TARGETS (required, may be empty), SANDBOX_GATE_SECONDS (60).
     """
     started = time.monotonic()
     try:
@@ -124,6 +138,8 @@ def run_gate(environ: Mapping[str, str] = os.environ) -> int:
             raise GateError("SANDBOX_GATE_TARGETS is not set: nothing to prove the network policy with.")
         targets = parse_targets(environ["SANDBOX_GATE_TARGETS"])
         beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher")
+        if data := environ.get("SANDBOX_DATA"):
+            make_places(data)
         hand_over(environ.get("SANDBOX_LAUNCHER", beside), environ.get("SANDBOX_LAUNCHER_DIR", "/opt/sandbox"))
         wait_until_fenced(targets, float(environ.get("SANDBOX_GATE_SECONDS", "60")))
     except NotFencedError as error:

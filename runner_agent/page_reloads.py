@@ -37,12 +37,13 @@ _LINES = 20
 @dataclass(slots=True)
 class _Port:
     """What a page of this port is made from by now. ``connected_at``: when a page last opened a WebSocket or
-    a stream of events (monotonic)."""
+    a stream of events (monotonic); ``heard_at``: the same by the time of the last sync."""
 
     revision: str = ""
     later: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     connected_at: float = 0.0
+    heard_at: float = 0.0
     following: asyncio.Task[None] | None = None
 
 
@@ -61,15 +62,17 @@ class PageReloads:
     def synced(self, changed: Sequence[str]) -> None:
         if changed:
             for port, known in self._ports.items():
+                known.heard_at = known.connected_at
                 self._follow(port, known)
 
     def connected(self, port: int) -> None:
         """A page opened a WebSocket or a stream of events: from now on a client of the app's own may hear of edits."""
         self._known(port).connected_at = time.monotonic()
 
-    def is_connected(self, port: int, since: float) -> bool:
-        """Whether a page has opened one since that moment (monotonic)."""
-        return self._known(port).connected_at >= since
+    def hears(self, port: int, since: float, *, synced: bool) -> bool:
+        """Whether a page has opened one since that moment (monotonic); with ``synced``, before the last sync."""
+        known = self._known(port)
+        return (known.heard_at if synced else known.connected_at) >= since
 
     async def close(self) -> None:
         tasks = [known.following for known in self._ports.values() if known.following is not None]

@@ -146,15 +146,15 @@ class Preview:
             return _reply(request, 200, b"text/javascript; charset=utf-8", SCRIPT, retry=False)
         if path == b"changed" and request.method == b"GET" and query.startswith(b"seen="):
             question = dict(part.partition(b"=")[::2] for part in query.split(b"&"))
-            seen, alone, asked_at = question[b"seen"].decode("latin-1"), question.get(b"alone", b""), time.monotonic()
-            at_once = b"now" in question or self._reloads.is_new(port, seen)
-            mark = self._reloads.mark(port) if at_once else await self._reloads.wait(port, seen)
+            seen, age, asked_at = question[b"seen"].decode("latin-1"), question.get(b"age", b""), time.monotonic()
+            mark = self._reloads.mark(port) if self._reloads.is_new(port, seen) else await self._reloads.wait(port, seen)
             if mark is None:
                 return _status(request, StatusError(503, f"{MOST_WAITING} pages wait already", retry_after=5))
-            # for so many milliseconds nothing is known of a client of its own: it may not hear of an edit
-            since = asked_at - (int(alone) / 1000 if alone.isdigit() and len(alone) < 12 else 0)
-            missed = bool(alone) and not self._reloads.is_connected(port, since)
-            body = json.dumps({"mark": mark, "new": self._reloads.is_new(port, seen), "missed": missed}).encode()
+            new = self._reloads.is_new(port, seen)
+            # of a page of so many milliseconds: a client of its own that is not connected yet does not hear of an edit
+            begun = asked_at - (int(age) / 1000 if age.isdigit() and len(age) < 12 else 0)
+            missed = bool(age) and not self._reloads.hears(port, begun, synced=new)
+            body = json.dumps({"mark": mark, "new": new, "missed": missed}).encode()
             return _reply(request, 200, b"application/json", body, retry=False)
         return _status(request, StatusError(404, "nothing of the preview's own is here"))
 

@@ -10,7 +10,7 @@ from runner_agent.detect.packages import Package
 from runner_agent.detect.plan import NoCommandError, Plan, variables
 from runner_agent.detect.python_install import python_install
 from runner_agent.detect.reading import Reader, json_object
-from runner_agent.detect.scripts import Aimed, Context, aimed, chosen_script
+from runner_agent.detect.scripts import Aimed, Context, aimed, aimed_by_name, chosen_script
 from runner_agent.detect.tools import NODE_SOURCES
 
 TOOLS_PATH = "$HOME/.sandbox/bin"
@@ -49,8 +49,7 @@ def node_plan(read: Reader, port: int) -> Plan | None:
 
 def script_plan(read: Reader, package: Package, name: str, port: int | None, flags: bool = True) -> Plan:
     """One script by name, run by the project's own package manager where nothing but flags changes."""
-    script = package.scripts[name]
-    found = aimed(script, Context(read, package, port if flags else None))
+    found = aimed_by_name(name, Context(read, package, port if flags else None))
     manager = packages.manager_of(read)[0]
     if found.appended is not None:
         separator = ("--",) if manager == "npm" and found.appended else ()  # a nested npm script takes another for itself

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runner_agent.detect.reading import Reader, json_object
@@ -62,6 +62,8 @@ class Program:
     loads_once: tuple[str, ...] = ()
     served: bool = False
     reloads: bool = False
+    shows_build: bool = False
+    """Whether it is known to serve what another command builds."""
     changed: bool = False
     """Whether ``words`` are others than those of the script, beside ``flags``."""
 
@@ -87,17 +89,7 @@ def program_of(command: Command, read: Reader, port: int | None) -> Program:
         return Program(before, rest)
     plain = _without_reloader(rest, read)
     found = _known(before, plain, port)
-    return Program(
-        found.before,
-        found.words,
-        found.tool,
-        found.flags,
-        found.env,
-        found.loads_once,
-        found.served,
-        found.reloads,
-        shortened or found.words != rest,
-    )
+    return replace(found, changed=shortened or found.words != rest)
 
 
 def unwrapped(given: Sequence[Word]) -> tuple[tuple[Word, ...], tuple[Word, ...]]:
@@ -148,9 +140,10 @@ def _known(before: tuple[Word, ...], rest: tuple[Word, ...], port: int | None) -
     tool = tool_of(name, values[head:])
     if tool is not None:
         kept, flags = tool.placed(rest[head:], port)
-        return Program(
-            before, (*rest[:head], *kept), tool.name, flags, tool.env, tool.loads_once, served=True, reloads=not tool.loads_once
-        )
+        built = tool.shows_build(values[head:])
+        reloads = not tool.loads_once and not built
+        words_of = (*rest[:head], *kept)
+        return Program(before, words_of, tool.name, flags, tool.env, tool.loads_once, True, reloads, built)
     if _is_python(name):
         return _python(before, rest, port)
     if head == 3:  # python -m of something

@@ -30,6 +30,11 @@ _WORK = re.compile(
     r"react-router|webpack|parcel"
 ).fullmatch
 """Programs that do some work and end, unless they were recognised as serving."""
+_BUILDS = re.compile("esbuild|rollup|webpack|parcel|sass|tailwindcss|postcss|vite|next|nuxt|nuxi|astro|ng|react-router").fullmatch
+"""Programs that make files of all kinds for another program, as everything does that is told to ``build``. A compiler, such as
+``tsc``, reads nothing but what the program of its files counts as source."""
+_EVERYTHING = ("",)
+"""Suffix of all files: nobody tells what a build reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,8 @@ class Aimed:
 
     ``rank`` compares programs of one script: 3 is a front end's dev server, 2 another known server, 1 an unknown program, 0
     work that ends.
-    ``below``: files or folders whose sources concern it; empty for the whole tree.
+    ``below``: files or folders whose sources concern it; empty for the whole tree. ``builds``: some of it makes files for
+    another program. ``shows_build``: it serves such files.
     """
 
     text: str
@@ -50,6 +56,13 @@ class Aimed:
     loads_once: tuple[str, ...] = ()
     reloads: bool = False
     below: tuple[str, ...] = ()
+    builds: bool = False
+    shows_build: bool = False
+
+    def after(self, earlier: Sequence[Aimed]) -> Aimed:
+        """This program behind others: with a build among them, each edit needs them all once more."""
+        built = any(other.builds for other in earlier) and not self.reloads
+        return replace(self, loads_once=_EVERYTHING, below=()) if built else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +94,8 @@ def aimed(script: str, at: Context) -> Aimed:
         else:
             results.append(_aimed_command(command, replace(at, package=package)))
     chosen = max(range(len(results)), key=lambda i: (results[i].rank, i))
-    best = results[chosen]
+    best = results[chosen].after(results[:chosen])
+    best = replace(best, builds=any(result.builds for result in results))
     if best.appended is not None and (chosen == len(results) - 1 or not best.appended):
         return replace(best, text=" ".join([script, *map(shlex.quote, best.appended)]) if best.appended else script)
     parts = [results[i].text if i == chosen else joined(command.words) for i, command in enumerate(commands)]
@@ -89,6 +103,13 @@ def aimed(script: str, at: Context) -> Aimed:
         part + (f" {command.separator}" if command.separator else "") for part, command in zip(parts, commands, strict=True)
     )
     return replace(best, text=text, appended=None)
+
+
+def aimed_by_name(name: str, at: Context) -> Aimed:
+    """The script of that name, which runs behind its ``pre`` script."""
+    scripts = at.package.scripts
+    found = aimed(scripts[name], at)
+    return found.after([aimed(scripts[f"pre{name}"], replace(at, port=None))]) if f"pre{name}" in scripts else found
 
 
 def ends(script: str, at: Context) -> bool:
@@ -102,18 +123,8 @@ def chosen_script(package: Package, at: Context) -> str | None:
     order = ["dev", "start:dev", "develop", *sorted(n for n in names if re.fullmatch(r"dev[:.-]\w+", n)), "serve", "start"]
     there = {name: aimed(package.scripts[name], at.of(package)) for name in dict.fromkeys(order) if name in package.scripts}
     serving = [name for name, found in there.items() if found.rank]
-    serving.sort(key=lambda name: _shows_a_build(package.scripts[name], there[name]))
+    serving.sort(key=lambda name: there[name].shows_build)
     return serving[0] if serving else None
-
-
-def _shows_a_build(script: str, found: Aimed) -> bool:
-    """Whether a script serves what another has built before."""
-    words = script.split()
-    return (
-        found.tool in ("serve", "http-server")
-        or "preview" in words
-        or (found.tool in ("docusaurus", "gatsby") and "serve" in words)
-    )
 
 
 def _moved(command: Command, package: Package, read: Reader) -> Package | None:
@@ -160,17 +171,28 @@ def _aimed_command(command: Command, at: Context) -> Aimed:
 
 def _of_program(program: Program, command: Command, at: Context) -> Aimed:
     if not program.served:
-        watches = {"--watch", "-w", "--serve", "--servedir"} & {word.value.partition("=")[0] for word in program.words}
-        return Aimed(joined(command.words), (), 0 if _WORK(program.name) and not watches else 1)
-    front = bool(program.flags) and program.reloads
+        said = {word.value.partition("=")[0] for word in program.words}
+        works = _WORK(program.name) and not {"--watch", "-w", "--serve", "--servedir"} & said
+        builds = (_BUILDS(program.name) is not None or "build" in said) and "--noEmit" not in said
+        return Aimed(joined(command.words), (), 0 if works else 1, builds=bool(works or "build" in said) and builds)
+    front = bool(program.flags) and (program.reloads or program.shows_build)
     concerned = sources_of(at.read, at.package.folder, program) if program.loads_once else ()
+    found = Aimed(
+        program.text,
+        None,
+        3 if front else 2,
+        program.tool,
+        program.env,
+        program.loads_once,
+        program.reloads,
+        concerned,
+        shows_build=program.shows_build,
+    )
     if program.changed:
-        return Aimed(
-            program.text, None, 3 if front else 2, program.tool, program.env, program.loads_once, program.reloads, concerned
-        )
+        return found
     text = " ".join([joined(command.words), *map(shlex.quote, program.flags)])
     rank = 3 if front or program.tool in ("react-scripts", "nest", "remix") else 2
-    return Aimed(text, program.flags, rank, program.tool, program.env, program.loads_once, program.reloads, concerned)
+    return replace(found, text=text, appended=program.flags, rank=rank)
 
 
 def _inner_shell(command: Command, before: Sequence[Word], rest: Sequence[Word], at: Context) -> Aimed:
@@ -245,7 +267,7 @@ def _member(asked: str, at: Context) -> Package | None:
 
 
 def _script_called(command: Command, called: _Call, at: Context) -> Aimed:
-    inner = aimed(called.package.scripts[called.script], at.of(called.package))
+    inner = aimed_by_name(called.script, at.of(called.package))
     if inner.appended is not None:
         flags = ("--", *inner.appended) if called.npm and inner.appended and not called.has_separator else inner.appended
         return replace(inner, text=" ".join([joined(command.words), *map(shlex.quote, flags)]), appended=flags)

@@ -53,6 +53,11 @@ class Tool:
     always: tuple[str, ...] = ()
     reload_values: tuple[str, ...] = ()
     loads_once: tuple[str, ...] = ()
+    built: tuple[str, ...] = ("preview",)
+    """Its subcommands that show what was built before; an edit is not seen until it is built again. "" is the tool alone."""
+
+    def shows_build(self, arguments: Sequence[str]) -> bool:
+        return "" in self.built or (bool(arguments) and arguments[0] in self.built)
 
     def is_run_by(self, program: str, arguments: Sequence[str]) -> bool:
         if program not in self.programs:
@@ -83,22 +88,28 @@ def _front(name: str, *serves: str, programs: tuple[str, ...] = (), flags: str =
 TOOLS = (
     _front("vite", "", "dev", "serve", "preview", idle=("build", "optimize"), flags=f"{_AT} --strictPort"),
     Tool(
-        "next", ("next",), ("", "dev", "start"), None, f"--hostname {_HOST} --port {{port}}", ("--hostname", "-H", "--port", "-p")
+        "next",
+        ("next",),
+        ("", "dev", "start"),
+        None,
+        f"--hostname {_HOST} --port {{port}}",
+        ("--hostname", "-H", "--port", "-p"),
+        built=("start",),
     ),
-    _front("nuxt", "dev", "start", "preview", programs=("nuxt", "nuxi")),
+    _front("nuxt", "dev", "start", "preview", programs=("nuxt", "nuxi"), built=("start", "preview")),
     _front("astro", "dev", "start", "preview"),
     Tool("angular", ("ng",), ("serve", "s", "dev"), None, _AT, ("--host", "--port"), _OPENS, {"NG_CLI_ANALYTICS": "false"}),
     _front("react-router", "dev"),
     _front("remix", "vite:dev"),
     Tool("remix", ("remix",), ("dev",)),
-    _front("vinxi", "dev", "start"),
-    _front("solid-start", "dev", "start"),
+    _front("vinxi", "dev", "start", built=("start",)),
+    _front("solid-start", "dev", "start", built=("start",)),
     _front("svelte-kit", "dev"),
     _front("rsbuild", "", "dev", "preview", idle=("build", "inspect")),
     _front("rspack", "dev", "serve", "server", "s"),
     _front("farm", "", "dev", "start", "preview", idle=("build", "watch", "clean")),
     _front("wmr", "", "start", "serve", idle=("build",)),
-    _front("gatsby", "develop", "serve"),
+    _front("gatsby", "develop", "serve", built=("serve",)),
     _front("vue-cli", "serve", programs=("vue-cli-service",)),
     # 0: the socket is at the port of the page, not at the server's own
     Tool("react-scripts", ("react-scripts", "craco", "react-app-rewired"), ("start",), env={"WDS_SOCKET_PORT": "0"}),
@@ -117,16 +128,16 @@ TOOLS = (
         (),
         {"EXPO_OFFLINE": "1", "EXPO_NO_TELEMETRY": "1"},
     ),
-    _front("docusaurus", "start", "serve", flags=f"{_AT} --no-open"),
+    _front("docusaurus", "start", "serve", flags=f"{_AT} --no-open", built=("serve",)),
     Tool("eleventy", ("eleventy", "@11ty/eleventy"), (), (), "--port={port}", ("--port",)),
-    _front("vitepress", "dev", "", "preview", "serve"),
+    _front("vitepress", "dev", "", "preview", "serve", built=("preview", "serve")),
     _front("vuepress", "dev"),
     _front("slidev", "", idle=("build", "export", "format"), flags=f"--port {{port}} --remote --bind {_HOST}"),
     Tool("hexo", ("hexo",), ("server", "s"), None, f"-i {_HOST} -p {{port}}", ("-i", "--ip", "-p", "--port"), _OPENS),
     _front("ember", "serve", "server", "s"),
     Tool("ionic", ("ionic",), ("serve",), None, f"{_AT} --no-open", ("--host", "--port", "-p"), _OPENS),
     Tool("quasar", ("quasar",), ("dev",), None, f"--hostname {_HOST} --port {{port}}", ("--hostname", "-H", "--port", "-p")),
-    _front("waku", "dev", "start"),
+    _front("waku", "dev", "start", built=("start",)),
     _front("nitro", "dev", programs=("nitro", "nitropack")),
     Tool("stencil", ("stencil",), ("build",), None, f"--address {_HOST} --port {{port}} --no-open", ("--address", "--port")),
     Tool(
@@ -139,8 +150,8 @@ TOOLS = (
         _OPENS,
     ),
     Tool("wrangler", ("wrangler",), ("dev", "pages"), None, f"--ip {_HOST} --port {{port}}", ("--ip", "--port")),
-    Tool("serve", ("serve",), (), (), "-l {port}", ("-l", "--listen", "-p")),
-    Tool("http-server", ("http-server",), (), (), f"-a {_HOST} -p {{port}} -c-1", ("-a", "-p", "--port"), _OPENS),
+    Tool("serve", ("serve",), (), (), "-l {port}", ("-l", "--listen", "-p"), built=("",)),
+    Tool("http-server", ("http-server",), (), (), f"-a {_HOST} -p {{port}} -c-1", ("-a", "-p", "--port"), _OPENS, built=("",)),
     Tool("live-server", ("live-server",), (), (), f"--host={_HOST} --port={{port}} --no-browser", ("--host", "--port"), _OPENS),
     Tool("browser-sync", ("browser-sync",), ("start",), None, "--port {port} --no-open", ("--port",)),
     _front("json-server", programs=("json-server",), idle=()),

@@ -144,6 +144,36 @@ def test_what_loads_once_is_restarted_for_its_sources(script: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "scripts",
+    [
+        {"start": "next build && next start"},
+        {"start": "vite build && vite preview"},
+        {"start": "npm run build && node server.js", "build": "vite build"},
+        {"start": "npm run bundle && serve dist", "bundle": "rimraf dist && webpack && cp -r public dist"},
+        {"start": "remix-serve ./build/index.js", "prestart": "remix vite:build && npm run build", "build": "vite build"},
+        {"dev": "npm run start", "start": "astro preview", "prestart": "astro build"},
+    ],
+)
+def test_what_shows_a_build_is_built_again_for_each_edit(scripts: dict[str, str]) -> None:
+    plan = run({"package.json": package(scripts)})
+    assert plan.triggered_by(["src/app.css"])
+    assert not plan.reloads
+
+
+def test_what_shows_a_build_of_nobody_sees_no_edit() -> None:
+    plan = run("vite preview")
+    assert not plan.triggered_by(["src/app.css"])
+    assert not plan.reloads
+
+
+@pytest.mark.parametrize("script", ["vue-tsc --noEmit && vite", "prisma generate && next dev", "npm run build && next dev"])
+def test_a_dev_server_behind_a_build_sees_edits_by_itself(script: str) -> None:
+    plan = run({"package.json": package({"dev": script, "build": "panda codegen"})})
+    assert not plan.triggered_by(["src/app.css"])
+    assert plan.reloads
+
+
+@pytest.mark.parametrize(
     ("files", "expected"),
     [
         ({"package.json": package({"dev": "npm run serve", "serve": "vite"})}, f"npm run dev -- -- {VITE}"),

@@ -52,6 +52,14 @@ def test_silence_opens_the_gate_and_hands_the_launcher_over(tmp_path: Path, monk
     assert (tmp_path / "static_server.py").stat().st_mode & 0o777 == 0o444
 
 
+def test_a_new_volume_has_its_folders_as_on_any_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "reachable", lambda _targets: [])
+    data = tmp_path / "data"
+    (data / "home").mkdir(parents=True, mode=0o700)
+    assert run_gate({**environment(tmp_path, FORBIDDEN), "SANDBOX_DATA": str(data)}) == 0
+    assert {path.name: path.stat().st_mode & 0o7777 for path in data.iterdir()} == {"tree": 0o755, "home": 0o700, "tmp": 0o1777}
+
+
 def test_the_gate_waits_for_a_policy_that_comes_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [[("10.96.0.1", 443)], []]
     monkeypatch.setattr(gate, "reachable", lambda _targets: answers.pop(0))

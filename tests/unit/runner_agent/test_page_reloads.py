@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,18 @@ async def test_a_port_that_went_away_and_came_back_is_told(scene: Scene) -> None
 async def test_another_agent_with_the_same_revision_has_nothing_new(scene: Scene) -> None:
     assert not scene.reloads.is_new(3000, "1-a.otherboot.7")
     assert scene.reloads.is_new(3000, "0-z.otherboot.0")
+
+
+async def test_a_client_that_connected_after_a_sync_did_not_hear_of_it(scene: Scene) -> None:
+    scene.reloads.mark(3000)
+    begun = time.monotonic()
+    assert not scene.reloads.hears(3000, begun, synced=False)
+    await scene.sync("2-b")
+    scene.reloads.connected(3000)
+    assert scene.reloads.hears(3000, begun, synced=False)
+    assert not scene.reloads.hears(3000, begun, synced=True)
+    await scene.sync("3-c")
+    assert scene.reloads.hears(3000, begun, synced=True)
 
 
 async def test_as_many_wait_as_there_are_places(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

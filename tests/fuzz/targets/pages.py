@@ -121,9 +121,9 @@ def page_policy(data: bytes) -> None:
     for line in lines:
         made = content_policy.extended(line, _SOURCE, nonce)
         assert content_policy.extended(made, _SOURCE, nonce) == made
-        before = [policy for policy in line.split(b",") if policy.strip()]
-        after = [policy for policy in made.split(b",") if policy.strip()]
-        for old, new in zip(before, after, strict=True) if any(old.strip(b"; \t") for old in before) else ():
+        before = [policy for policy in line.split(b",") if policy.strip(b"; \t")]
+        after = made.split(b",") if made else []
+        for old, new in zip(before, after, strict=True):
             _extended(old, new, nonce)
 
 

@@ -205,6 +205,10 @@ def test_a_policy_that_goes_by_hashes_gets_a_new_nonce_each_time() -> None:
     assert content_policy.extended(policy, SOURCE, first) == policy + b" 'nonce-%s'" % first
 
 
+def test_a_policy_without_a_word_is_none() -> None:
+    assert content_policy.extended(b"img-src *,; ,,", SOURCE, b"") == b"img-src *"
+
+
 def test_several_policies_in_one_header_are_all_extended() -> None:
     made = content_policy.extended(b"script-src a.example, script-src b.example", SOURCE, b"")
     assert made == b"script-src a.example %s, script-src b.example %s" % (SOURCE, SOURCE)

@@ -30,7 +30,8 @@ def nonce_for(policies: Iterable[bytes]) -> bytes:
 
 def extended(header: bytes, source: bytes, nonce: bytes) -> bytes:
     """The header's value (one policy or several) under which scripts below ``source`` load and connect to there."""
-    return b", ".join(_extended(policy, source, nonce) for policy in _parts(header, b","))
+    made = (_extended(policy, source, nonce) for policy in _parts(header, b","))
+    return b", ".join(policy for policy in made if policy)
 
 
 def _extended(policy: bytes, source: bytes, nonce: bytes) -> bytes:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 
 from runner_agent import content_policy
+from runner_agent.page_begin import is_wide, place
 from sandbox_protocol.http1 import Head
 
 HEADER = b"x-sandbox-inject"
@@ -25,24 +26,24 @@ CONDITIONS = frozenset(
 _OF_THE_APPS_BYTES = frozenset(
     [b"etag", b"last-modified", b"accept-ranges", b"content-md5", b"digest", b"content-digest", b"repr-digest"]
 )
+_VARY = (b"Vary", b"Sec-Fetch-Dest")
+"""A page that is kept is no answer to a script that asks for the same URL."""
 _POLICIES = frozenset([b"content-security-policy", b"content-security-policy-report-only"])
 _LOOKED_AT = 16 * 1024
 """Bytes of a page in which a place for the script is looked for, anew with each piece that comes."""
-_BEFORE = re.compile(
-    rb"(?:\xef\xbb\xbf)?(?:\s+|<!--.*?-->|<![^-][^>]*>|<\?[^>]*>|<html(?:\s[^>]*)?>)*(?P<head><head(?:\s[^>]*)?>)?",
-    re.DOTALL | re.IGNORECASE,
-)
-_UNFINISHED = re.compile(
-    rb"\xef\xbb?|<(?:!(?:-(?:-.*)?|[^-][^>]*)?|\?[^>]*|h(?:t(?:m(?:l(?:\s[^>]*)?)?)?|e(?:a(?:d(?:\s[^>]*)?)?)?)?)?",
-    re.DOTALL | re.IGNORECASE,
-)
 _SNIFFED = re.compile(
     rb"\s*<(?:!--|(?:!doctype\s+html|html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p)[\s>])",
     re.IGNORECASE,
 )
 """How an answer without a type begins that browsers take for a page (MIME Sniffing Standard, 7.1)."""
 _UNTOLD = re.compile(rb"\s*(?:<[!a-z0-9-]{0,10})?", re.IGNORECASE)
-_OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff")
+_SNIFFED_BYTES = 1445
+"""In which they look for that."""
+_CHARSET = re.compile(rb";\s*charset\s*=\s*[\"']?([^\"'\s;]+)", re.IGNORECASE)
+_WIDE = frozenset(
+    b"utf-16 utf-16le utf-16be unicode unicodefeff unicodefffe csunicode ucs-2 iso-10646-ucs-2".split(),
+)
+"""Names of UTF-16 (Encoding Standard, 4.2). Every other encoding of the web writes ``<script>`` as ASCII does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +80,15 @@ def injected(response: Head, scripts: tuple[Script, ...], origin: bytes) -> Inse
     """What changes this answer, None when it is no page that a browser shows. ``origin`` is the preview's.
 
     Each script is told (``data-failed``) when the page stands for an error of the app."""
-    kind = (response.get(b"content-type") or b"").partition(b";")[0].strip().lower()
+    kinds = list(response.all(b"content-type"))
+    kind = kinds[0].partition(b";")[0].strip().lower() if kinds else b""
     sniffed = not kind and b"nosniff" not in (response.get(b"x-content-type-options") or b"").lower()
+    charset = _CHARSET.search(kinds[0]) if kinds else None
+    wide = len(kinds) > 1 or (charset is not None and charset[1].lower() in _WIDE)
     shown = response.status // 100 in (2, 4, 5) and response.status not in (204, 205, 206)
-    coded = (response.get(b"content-encoding") or b"identity").strip().lower() != b"identity"
+    coded = any(coding != b"identity" for coding in response.tokens(b"content-encoding"))
     saved = (response.get(b"content-disposition") or b"").lstrip().lower().startswith(b"attachment")
-    if not (kind == b"text/html" or sniffed) or not shown or coded or saved or not scripts:
+    if not (kind == b"text/html" or sniffed) or not shown or coded or wide or saved or not scripts:
         return None
     if response.status >= 500:
         scripts = tuple(replace(script, attributes=(*script.attributes, (b"data-failed", b"1"))) for script in scripts)
@@ -113,32 +117,23 @@ class Insertion:
             for name, value in head.headers
             if name.lower() not in _OF_THE_APPS_BYTES
         )
-        return replace(head, headers=headers)
+        return replace(head, headers=(*headers, _VARY))
 
     def feed(self, data: bytes) -> bytes:
         if self._begin is None:
             return data
         self._begin += data
-        if self._sniffed and _UNTOLD.fullmatch(self._begin[:_LOOKED_AT]):
+        if self._sniffed and len(self._begin) < _SNIFFED_BYTES and _UNTOLD.fullmatch(self._begin):
             return b""
-        at = place(bytes(self._begin[:_LOOKED_AT]), whole=len(self._begin) >= _LOOKED_AT)
-        return b"" if at is None else self._insert(at)
+        enough = len(self._begin) >= _LOOKED_AT
+        at = place(bytes(self._begin[:_LOOKED_AT]), ended=enough)
+        return b"" if at is None and not enough else self._insert(at)
 
     def end(self) -> bytes:
-        return b"" if self._begin is None else self._insert(place(bytes(self._begin), whole=True) or 0)
+        return b"" if self._begin is None else self._insert(place(bytes(self._begin), ended=True))
 
-    def _insert(self, at: int) -> bytes:
+    def _insert(self, at: int | None) -> bytes:
         page, self._begin = bytes(self._begin or b""), None
-        if not page or page.startswith(_OTHER_ENCODINGS) or (self._sniffed and not _SNIFFED.match(page)):
+        if not page or at is None or is_wide(page) or (self._sniffed and not _SNIFFED.match(page[:_SNIFFED_BYTES])):
             return page
         return page[:at] + b"".join(script.tag(self._nonce) for script in self._scripts) + page[at:]
-
-
-def place(page: bytes, *, whole: bool) -> int | None:
-    """Index behind ``<head>``, or before the first thing that is not head-like; None while more must be read to know."""
-    match = _BEFORE.match(page)
-    assert match is not None
-    at, rest = match.end(), page[match.end() :]
-    if whole or match["head"]:
-        return at
-    return None if not rest or _UNFINISHED.fullmatch(rest) else at

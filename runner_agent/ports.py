@@ -51,6 +51,8 @@ def parse(table: str) -> set[Listener]:
                 one = Listener(int(port, 16), _address(address), int(queued or "0", 16))
             except ValueError:
                 continue
+            if not 0 < one.port < 65536 or one.waiting < 0:
+                continue
             # several sockets may share a port (SO_REUSEPORT): it is served while one of them is
             if one not in found or one.waiting < found[one].waiting:
                 found[one] = one

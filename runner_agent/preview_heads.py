@@ -18,6 +18,7 @@ _ORIGIN = re.compile(rb"[a-z][a-z0-9+.-]*://[^/?#]*", re.IGNORECASE)
 _LABEL = re.compile(rb"([1-9][0-9]{0,4})-([a-z2-7]{26}\..+)", re.IGNORECASE)
 """A public host: port, and what all ports of one runner share."""
 _LOCAL = re.compile(rb"(?:https?:)?//(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\])(?::([0-9]{1,5}))?(?=[/?#]|$)", re.IGNORECASE)
+_SLASHES = b"/\\\t "
 _NEXT_OWN = (b"/_next", b"/__next")
 
 
@@ -109,14 +110,14 @@ def response_of(port: int, origin: bytes = b"") -> Callable[[Head], bytes]:
 def mended(location: bytes, port: int, origin: bytes) -> bytes:
     """A redirect to an address under which the app knows itself leads the browser to the right public place: to a path on the
     same host, or for another port to that port's host. So does one to the public host by the other scheme. A path begins with one
-    slash: two would name another host."""
+    slash: two would name another host, also where browsers make them of a backslash, or by leaving out a tab."""
     scheme, _, host = origin.partition(b"://")
     if host and is_at(location, host):
-        return b"/" + location[len(_origin(location)) :].lstrip(b"/\\")
+        return b"/" + location[len(_origin(location)) :].lstrip(_SLASHES)
     here = _LOCAL.match(location)
     if here is None:
         return location
-    path = b"/" + location[here.end() :].lstrip(b"/\\")
+    path = b"/" + location[here.end() :].lstrip(_SLASHES)
     if here[1] is None or int(here[1]) == port:
         return path
     label = _LABEL.fullmatch(host)

@@ -9,6 +9,9 @@ and such a client may have no part of the app in it to renew: it is loaded anew.
 
 A browser restores the place to which a page was scrolled when it is loaded anew. The script's element is gone before the page's
 own scripts run, as some compare what is there with what they made.
+
+A frame leaves the question to the page around it, if that is of the same origin and as new: six frames that asked would hold all
+connections. Where a policy in the page's HTML forbids the question, no more are asked after those that met it.
 """
 
 from __future__ import annotations
@@ -18,17 +21,40 @@ SCRIPT = rb"""(() => {
   const globals = /^(webpackHotUpdate|__next_f$|__NEXT_DATA__$|___browserSync___|LiveReload$|__turbopack)/;
   const clients = 'script[src*="/@vite/client"],script[src*="livereload.js"]';
   if (!own || !ask || self.__sandboxReload) return;
-  self.__sandboxReload = true;
   own.remove();
-  const { follows: told, failed: isError } = own.dataset;
+  const { follows: known, failed } = own.dataset;
   const global = () => Object.keys(self).some((name) => globals.test(name));
-  const follows = () => !isError && (told || document.querySelector(clients) || global());
-  let seen = own.dataset.seen, open = null, pause = 0;
-  let young = true, cut = false;
+  const here = { inside: new Set(), seen: () => seen, empty: Boolean(failed) };
+  const follows = () => !here.empty && (known || document.querySelector(clients) || global());
+  let seen = own.dataset.seen, open = null, pause = 0, young = true, cut = false, forbidden = false;
+  const news = (missed) => { // whether the page is loaded anew
+    const anew = missed || !follows();
+    if (anew) location.reload();
+    else here.inside.forEach((tell) => tell(false));
+    return anew;
+  };
+  self.__sandboxReload = here;
+  const around = () => {
+    try {
+      return self !== parent && parent.__sandboxReload && parent.__sandboxReload.seen() === seen && parent.__sandboxReload.inside;
+    } catch {
+      return null; // of another origin
+    }
+  };
+  const others = around();
+  if (others) {
+    others.add(news);
+    addEventListener("pagehide", () => others.delete(news));
+    addEventListener("pageshow", () => others.add(news));
+    return;
+  }
+  document.addEventListener("securitypolicyviolation", (event) => {
+    forbidden ||= event.disposition === "enforce" && event.blockedURI.startsWith(location.origin + "/.sandbox/");
+  });
   const begun = performance.now();
-  const failed = () => { cut = true; pause = Math.min(5000, pause + 1000); };
+  const broke = () => { cut = true; pause = Math.min(5000, pause + 1000); };
   const look = async () => {
-    if (document.hidden || open) return;
+    if (document.hidden || open || forbidden) return;
     const mine = (open = new AbortController());
     let again = true;
     try {
@@ -36,17 +62,17 @@ SCRIPT = rb"""(() => {
       if (young) question += "&age=" + Math.round(performance.now() - begun);
       const answer = await ask(question, { cache: "no-store", signal: mine.signal });
       if (answer.status === 200) {
-        const news = await answer.json();
+        const told = await answer.json();
         pause = 0;
-        seen = news.mark;
-        young = news.missed;
-        if (news.new && (young || cut || !follows())) return location.reload();
+        seen = told.mark;
+        young = told.missed;
+        if (told.new && news(young || cut)) return;
       } else {
         again = answer.status >= 500 || answer.status === 429;
-        failed();
+        broke();
       }
     } catch {
-      if (open === mine) failed();
+      if (open === mine) broke();
     }
     if (open === mine) open = null;
     if (again) setTimeout(look, pause);

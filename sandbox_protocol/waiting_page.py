@@ -77,4 +77,4 @@ class Page:
             facts=f"<dl>{told}</dl>" if told else "",
             lines=f'<div class="{box}"><pre>{escape(chr(10).join(self.lines))}</pre></div>' if self.lines else "",
             note=f"<small>{' · '.join(notes)}</small>" if notes else "",
-        ).encode()
+        ).encode("utf-8", "backslashreplace")  # half a character, which JSON can name, is spelt out

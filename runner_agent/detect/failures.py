@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 SHOWN = 40
 """Lines that a record keeps."""
+_LOOKED_AT = 2000
+"""Characters of a line, which an install's own programs print as long as they like: what names an error stands at its begin."""
 _FIRST = re.compile(
     r"npm (error|ERR!)|ERESOLVE|ERR_PNPM|^\s*error\b|\bERROR:|error: |gyp ERR!|Error:|✖|fatal: |"
-    r"➤ YN0+[1-9]\d*: .*(?:fail|error|can't|cannot|doesn't)|"
+    r"^[^➤]*➤ YN0+[1-9]\d*: .*(?:fail|error|can't|cannot|doesn't)|"
     r"prebuild-install warn|Traceback \(most recent call last\)|No module named",
     re.IGNORECASE,
 )
@@ -19,10 +21,11 @@ _NETWORK = re.compile(
     r"network (timeout|error|connectivity)|socket hang up|Temporary failure in name resolution|"
     r"NameResolutionError|ReadTimeoutError|"
     r"ConnectTimeoutError|NewConnectionError|Connection (refused|reset|aborted|timed out)|"
-    r"\b(502|503|504|429)\b.*(Gateway|Unavailable|Too Many|Time-?out)|"
-    r"(Gateway|Unavailable|Too Many Requests).*\b(502|503|504|429)\b|E(429|50[234])\b|IncompleteRead|ProtocolError|fetch failed",
+    r"E(429|50[234])\b|IncompleteRead|ProtocolError|fetch failed",
     re.IGNORECASE,
 )
+_OVERLOADED = (re.compile(r"\b(502|503|504|429)\b"), re.compile(r"Gateway|Unavailable|Too Many|Time-?out", re.IGNORECASE))
+"""A mirror that says so: number and words, in either order."""
 _NOT_NETWORK = re.compile(
     r"ERESOLVE|ETARGET|E404|E401|E403|EBADENGINE.*error|command failed|gyp ERR!|ELIFECYCLE|"
     r"No matching distribution found|ResolutionImpossible|"
@@ -40,7 +43,7 @@ _SECRET = re.compile(
 def from_first_error(lines: Sequence[str]) -> tuple[str, ...]:
     """The lines that say why: from the first error on, or the last ones when none looks like an error."""
     clean = [without_secrets(line) for line in lines]
-    first = next((i for i, line in enumerate(clean) if _FIRST.search(line)), None)
+    first = next((i for i, line in enumerate(clean) if _FIRST.search(line[:_LOOKED_AT])), None)
     if first is None:
         return tuple(clean[-SHOWN:])
     return tuple(clean[first : first + SHOWN])
@@ -48,7 +51,12 @@ def from_first_error(lines: Sequence[str]) -> tuple[str, ...]:
 
 def network_failed(lines: Sequence[str]) -> bool:
     """Whether another try may go better though nothing is changed: the network failed, and no other cause is named."""
-    return any(_NETWORK.search(line) for line in lines) and not any(_NOT_NETWORK.search(line) for line in lines)
+    begins = [line[:_LOOKED_AT] for line in lines]
+    return any(map(_is_of_the_network, begins)) and not any(_NOT_NETWORK.search(line) for line in begins)
+
+
+def _is_of_the_network(line: str) -> bool:
+    return _NETWORK.search(line) is not None or all(part.search(line) for part in _OVERLOADED)
 
 
 def without_secrets(line: str) -> str:

@@ -20,18 +20,19 @@ _HOSTS = (
     re.compile(rf"(?:host[=:]?\s*|resolve (?:host:? )?|lookup |getaddrinfo )['\"(]*{_NAME}", re.IGNORECASE),
     re.compile(rf"https?://(?:[^\s/@]*@)?{_NAME}", re.IGNORECASE),
 )
-_LINES = 400
+_LINES, _LOOKED_AT = 400, 2000
+"""Lines, and characters of each: an app prints both as long as it likes."""
 _OWN = re.compile(r"(.*\.)?localhost|.*\.(svc|local|internal)|.*\.svc\..*", re.IGNORECASE)
 
 
 def wanted(lines: Iterable[str]) -> tuple[str, ...]:
     """Host names, each once, in the order in which they failed: a look-up or a connection to them was refused. At most 5."""
     found: list[str] = []
-    for line in list(lines)[-_LINES:]:
+    for line in (line[:_LOOKED_AT] for line in list(lines)[-_LINES:]):
         if not _FAILED.search(line):
             continue
         for pattern in _HOSTS:
-            if match := pattern.search(line[:2000]):
+            if match := pattern.search(line):
                 host = match[1].lower()
                 if host not in found and not _OWN.fullmatch(host):
                     found.append(host)

@@ -44,8 +44,8 @@ def below(read: Reader, folder: str) -> Reader:
 
 
 def text(read: Reader, path: str) -> str:
-    """Content as text, "" when there is none; bytes that are no UTF-8 are replaced."""
-    return (read(path) or b"").decode("utf-8", "replace").removeprefix("\ufeff")
+    """Content as text, "" when there is none; what is no UTF-8 is replaced, and so is NUL, which no command can hold."""
+    return (read(path) or b"").decode("utf-8", "replace").removeprefix("\ufeff").replace("\0", "\ufffd")
 
 
 def json_object(content: bytes | None) -> dict[str, Any]:

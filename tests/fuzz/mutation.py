@@ -70,19 +70,22 @@ def attempt(name: str, examples: int) -> None:
 
 def search(name: str, seconds: float) -> bytes | None:
     """Random inputs until the time is over; the first that fails."""
-    last = b""
+    failing = b""
 
     @settings(max_examples=200, deadline=None, database=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
     @given(inputs(name))
     def holds(data: bytes) -> None:
-        nonlocal last
-        last = data
-        TARGETS[name](data)
+        nonlocal failing
+        try:
+            TARGETS[name](data)
+        except Exception:
+            failing = data
+            raise
 
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
             holds()
         except Exception:
-            return last
+            return failing
     return None

@@ -65,9 +65,10 @@ def set_cookie(token: str, seconds: int) -> bytes:
 
 def apps_cookie(value: bytes) -> bytes | None:
     """A Set-Cookie of the app as the browser may see it: None for one that would replace our session; without Domain, which
-    would plant it on every other preview below the base domain."""
+    would plant it on every other preview below the base domain. Of a cookie without a name browsers send the value alone, which
+    may look like ours."""
     first, *attributes = value.split(b";")
-    if first.partition(b"=")[0].strip().lower() == COOKIE.lower():
+    if first.lstrip(b"= \t").partition(b"=")[0].strip().lower() == COOKIE.lower():
         return None
     kept = [part for part in attributes if part.partition(b"=")[0].strip().lower() != b"domain"]
     return b";".join([first, *kept])

@@ -41,6 +41,10 @@ def test_the_command_is_found_from_the_tree(files: dict[str, str], expected: str
     assert " ".join(plan(files).command) == expected
 
 
+def test_a_procfile_with_a_nul_makes_a_command_that_can_be_run() -> None:
+    assert not any("\0" in word for word in plan({"Procfile": "web: serve\0 $PORT"}).command)
+
+
 def test_a_static_site_is_served_and_needs_no_restart() -> None:
     found = plan({"index.html": "", "style.css": ""})
     assert (found.framework, found.reloads, found.command[-2:]) == ("static", True, ("3000", "."))

@@ -191,6 +191,9 @@ def test_lines_begin_with_the_first_error() -> None:
     assert failures.from_first_error(lines) == tuple(lines[1:])
     assert not failures.network_failed(lines)
     assert failures.network_failed(["npm error code ECONNRESET", "npm error network"])
+    assert failures.network_failed(["error: 502 Bad Gateway"])
+    assert failures.network_failed(["Service Unavailable (503)"])
+    assert failures.from_first_error(["\x1b[31m➤ YN0001: │ it failed", "x"])[0].endswith("it failed")
     assert len(failures.from_first_error([str(n) for n in range(100)])) == 40
 
 

@@ -55,6 +55,52 @@ def test_an_answer_without_a_type_is_a_page_if_browsers_take_it_for_one(body: by
     assert injected(nosniff, SCRIPTS, ORIGIN) is None
 
 
+@pytest.mark.parametrize("step", [1, 7, 4096])
+@pytest.mark.parametrize(
+    ("html", "at"),
+    [
+        (b'<html lang=\'a>b\'><head data-x="<head>" y=c"d><title>', b"<title>"),
+        (b'<html data-x=a"b><head><meta charset="utf-8">', b"<meta"),
+        (b"<html/><head/ class=x ><p>", b"<p>"),
+        (b"<!--><head><script>'-->'</script>", b"<script>"),
+        (b"<!---><head><script>'-->'</script>", b"<script>"),
+        (b"<!-- a --!><head><p>-->", b"<p>"),
+        (b"<!-x><!><!doctype html><head><p>", b"<p>"),
+        (b"<!--[if IE]><html class=ie><![endif]--><!--[if !IE]><!--><html><!--<![endif]--><head><p>", b"<p>"),
+    ],
+)
+def test_tags_and_comments_end_where_browsers_end_them(html: bytes, at: bytes, step: int) -> None:
+    assert page(html, step) == html.replace(at, TAG + at, 1)
+
+
+@pytest.mark.parametrize("step", [1, 2, 4096])
+@pytest.mark.parametrize(
+    "html",
+    [
+        b"\xff\xfe<\0h\0e\0a\0d\0>\0",
+        b"\xfe\xff\0<\0h\0e\0a\0d\0>",
+        b"<\0?\0x\0m\0l\0 \0?\0>\0",
+        b"\0<\0?\0x\0m\0l\0 \0?\0>",
+    ],
+)
+def test_a_page_of_two_bytes_a_character_stays_as_it_is_in_whatever_pieces(html: bytes, step: int) -> None:
+    assert page(html, step) == html
+
+
+@pytest.mark.parametrize(
+    "kind", [b"text/html; charset=utf-16le", b'text/html;charset="UTF-16"', b"text/html; a=b; Charset = 'ISO-10646-UCS-2'"]
+)
+def test_a_page_that_says_so_in_its_type_is_left_alone(kind: bytes) -> None:
+    assert injected(Head(((b"Content-Type", kind),), status=200), SCRIPTS, ORIGIN) is None
+
+
+def test_an_answer_without_a_type_that_does_not_get_to_its_first_word_is_not_kept_in_memory() -> None:
+    insertion = Insertion(SCRIPTS, ORIGIN, sniffed=True)
+    sent = [insertion.feed(b" " * 10_000) for _ in range(4)]
+    assert sum(map(len, sent)) >= 20_000
+    assert b"".join(sent) + insertion.end() == b" " * 40_000
+
+
 def test_nothing_is_held_back_once_the_place_is_found() -> None:
     insertion = Insertion(SCRIPTS, ORIGIN)
     assert insertion.feed(b"<!doctype html><head>") == b"<!doctype html><head>" + TAG
@@ -159,6 +205,15 @@ def test_a_policy_that_goes_by_hashes_gets_a_new_nonce_each_time() -> None:
     assert content_policy.extended(policy, SOURCE, first) == policy + b" 'nonce-%s'" % first
 
 
+def test_a_policy_without_a_word_is_none() -> None:
+    assert content_policy.extended(b"img-src *,; ,,", SOURCE, b"") == b"img-src *"
+
+
 def test_several_policies_in_one_header_are_all_extended() -> None:
     made = content_policy.extended(b"script-src a.example, script-src b.example", SOURCE, b"")
     assert made == b"script-src a.example %s, script-src b.example %s" % (SOURCE, SOURCE)
+
+
+def test_a_page_with_a_script_is_kept_by_browsers_for_other_visits_of_a_page_only() -> None:
+    assert Insertion(SCRIPTS, ORIGIN).head(answered()).tokens(b"vary") == [b"sec-fetch-dest"]
+    assert Insertion(SCRIPTS, ORIGIN).head(answered((b"Vary", b"Cookie"))).tokens(b"vary") == [b"cookie", b"sec-fetch-dest"]

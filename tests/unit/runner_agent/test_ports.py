@@ -17,7 +17,18 @@ def test_listening_ports_are_read_and_ours_left_out() -> None:
     assert found == [Listener(3000, "0.0.0.0"), Listener(3001, "::1"), Listener(8000, "127.0.0.1")]
 
 
-@pytest.mark.parametrize("line", ["", "x", "0: zz:0BB8 x 0A", "0: 00:0BB8 x 0A y", "0: 00000000 x 0A y"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "x",
+        "0: zz:0BB8 x 0A",
+        "0: 00:0BB8 x 0A y",
+        "0: 00000000 x 0A y",
+        "0: 00000000:FFFFF x 0A 0:0",
+        "0: 00000000:0BB9 x 0A 0:-1",
+    ],
+)
 def test_a_line_that_is_not_understood_is_passed_over(line: str) -> None:
     assert parse(HEAD + line + "\n" + ANY_3000) == {Listener(3000, "0.0.0.0")}
 

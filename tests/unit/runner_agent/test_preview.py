@@ -91,6 +91,7 @@ def test_a_request_from_the_app_s_own_page_passes_any_framework_s_check_against_
         (b"http://[::1]:3000/a", b"/a"),
         (b"http://localhost:3000//evil.example", b"/evil.example"),
         (b"http://localhost:3000/\\evil.example", b"/evil.example"),
+        (b"http://localhost:3000/\t/evil.example", b"/evil.example"),
         (b"http://localhost:30001/a", b"http://localhost:30001/a"),
         (b"http://localhost:3000@evil.example/", b"http://localhost:3000@evil.example/"),
         (b"http://localhost:8000/a", b"http://localhost:8000/a"),

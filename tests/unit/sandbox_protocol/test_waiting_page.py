@@ -8,6 +8,10 @@ def test_nothing_of_what_is_shown_can_become_markup() -> None:
     assert made.count("&lt;script&gt;") == 8  # the title twice
 
 
+def test_half_a_character_of_what_is_shown_is_spelt_out() -> None:
+    assert b"run \\ud800" in Page("t", "m", facts=(("Command", "run \ud800"),)).html()
+
+
 def test_the_oldest_lines_give_way_to_keep_the_page_small() -> None:
     made = Page("t", "m", lines=("<" * 200,) * 50 + ("the last line",), facts=(("State", "Starting"),), reload_seconds=1).html()
     assert len(made) <= PAGE_BYTES

@@ -39,7 +39,9 @@ def test_the_app_never_sees_the_session(sent: bytes, seen: bytes) -> None:
     assert session.without_session(sent) == seen
 
 
-@pytest.mark.parametrize("value", [b"__Host-sandbox-preview=mine", b" __host-SANDBOX-preview =x; Path=/"])
+@pytest.mark.parametrize(
+    "value", [b"__Host-sandbox-preview=mine", b" __host-SANDBOX-preview =x; Path=/", b"=__Host-sandbox-preview=x"]
+)
 def test_the_app_cannot_replace_the_session(value: bytes) -> None:
     assert session.apps_cookie(value) is None
 

@@ -27,6 +27,8 @@ _SETTLE_SECONDS = 0.05
 """From a sync until a process that restarts for it is not ready any more."""
 _WATCH_SECONDS, _LOOK_SECONDS = 6.0, 0.1
 """After a sync: for how long, and how often, it is looked at what the app's own reloader does. Flask looks each second."""
+_ONCE_MORE_SECONDS = 4.0
+"""After a sync that a page missed, as its client was not connected: a tool that compiles may still give it what was before."""
 _READY_SECONDS = 120.0
 _DEATH_SECONDS = 1.0
 """Between two looks of a waiting page whether the app died: of a death without a sync nobody else tells."""
@@ -37,13 +39,14 @@ _LINES = 20
 @dataclass(slots=True)
 class _Port:
     """What a page of this port is made from by now. ``connected_at``: when a page last opened a WebSocket or
-    a stream of events (monotonic); ``heard_at``: the same by the time of the last sync."""
+    a stream of events (monotonic); ``heard_at``: the same by the time of the last sync; ``missed``: a page did not hear of it."""
 
     revision: str = ""
     later: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     connected_at: float = 0.0
     heard_at: float = 0.0
+    missed: bool = False
     following: asyncio.Task[None] | None = None
 
 
@@ -62,7 +65,7 @@ class PageReloads:
     def synced(self, changed: Sequence[str]) -> None:
         if changed:
             for port, known in self._ports.items():
-                known.heard_at = known.connected_at
+                known.heard_at, known.missed = known.connected_at, False
                 self._follow(port, known)
 
     def connected(self, port: int) -> None:
@@ -72,7 +75,9 @@ class PageReloads:
     def hears(self, port: int, since: float, *, synced: bool) -> bool:
         """Whether a page has opened one since that moment (monotonic); with ``synced``, before the last sync."""
         known = self._known(port)
-        return (known.heard_at if synced else known.connected_at) >= since
+        heard = (known.heard_at if synced else known.connected_at) >= since
+        known.missed |= synced and not heard
+        return heard
 
     async def close(self) -> None:
         tasks = [known.following for known in self._ports.values() if known.following is not None]
@@ -146,10 +151,14 @@ class PageReloads:
             return
         said, was_up = self._reloader(process), process.ready
         loop = asyncio.get_running_loop()
-        end = loop.time() + _WATCH_SECONDS
+        once_more, end = loop.time() + _ONCE_MORE_SECONDS, loop.time() + _WATCH_SECONDS
         while loop.time() < end:
             await asyncio.sleep(_LOOK_SECONDS)
             now_up, now_said = process.ready, self._reloader(process)
+            if known.missed and loop.time() >= once_more:
+                once_more = end
+                known.later += 1
+                _announce(known)
             if (now_up is not was_up and (process.ready or process.dead)) or now_said > said:
                 await asyncio.sleep(2 * _LOOK_SECONDS)
                 known.later += 1

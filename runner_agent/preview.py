@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Sequence
 
-from runner_agent import doorkeeper, frameworks, injection, preview_page, probe
+from runner_agent import doorkeeper, empty_page_script, frameworks, injection, preview_page, probe, reload_script
 from runner_agent.activity import Activity
 from runner_agent.host_check import Worlds
 from runner_agent.injection import Script
@@ -20,7 +20,6 @@ from runner_agent.logs import LogBook
 from runner_agent.page_reloads import MOST_WAITING, PageReloads
 from runner_agent.preview_heads import OWN_PORTS, PORT_HEADER, public_origin, response_of, rewritten
 from runner_agent.process import Process
-from runner_agent.reload_script import SCRIPT
 from runner_agent.settings import WEB, Settings
 from runner_agent.supervisor import Supervisor
 from sandbox_protocol import names, waiting_page
@@ -31,6 +30,7 @@ from sandbox_protocol.http1_proxy import Proxy
 from sandbox_protocol.http1_routing import HANGS, Address, Forward, Reply
 
 RELOAD_SECONDS = 1
+SCRIPTS = reload_script.SCRIPT + empty_page_script.SCRIPT
 HANG_SECONDS = (10.0, 30.0, 60.0, 120.0)
 """For a page to begin; the next try has more time, as the app may just be slow: a first compilation takes half a minute."""
 _HANGING = 64
@@ -143,7 +143,7 @@ class Preview:
     async def _own(self, request: Head, port: int) -> Reply:
         path, _, query = request.target.removeprefix(injection.PATH).partition(b"?")
         if path == b"reload.js" and request.method == b"GET":
-            return _reply(request, 200, b"text/javascript; charset=utf-8", SCRIPT, retry=False)
+            return _reply(request, 200, b"text/javascript; charset=utf-8", SCRIPTS, retry=False)
         if path == b"changed" and request.method == b"GET" and query.startswith(b"seen="):
             question = dict(part.partition(b"=")[::2] for part in query.split(b"&"))
             seen, age, asked_at = question[b"seen"].decode("latin-1"), question.get(b"age", b""), time.monotonic()

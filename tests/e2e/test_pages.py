@@ -38,6 +38,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
 """
+BUNDLER = """
+import http.server, json, os, pathlib
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        script = pathlib.Path("main.js").read_bytes()
+        broken = self.path == "/main.js" and script == b"broken"
+        body = script if self.path == "/main.js" else b"<!doctype html><body><script src='/main.js' defer></script>"
+        body = json.dumps({"message": "\\x1b[31mSyntaxError: <b> in main.js\\x1b[0m"}).encode() if broken else body
+        self.send_response(500 if broken else 200)
+        self.send_header("Content-Type", "text/javascript" if self.path == "/main.js" else "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
 PLACES = [("preview.localhost", "http"), ("apps.example.org", "https")]
 SERVER = """
 import http.server, os, time
@@ -149,6 +164,18 @@ async def following(here: Stack, browser: Browser, word: str) -> Page:
     await expect(page.locator("h1")).to_have_text(word)
     await page.evaluate("new Promise((resolve) => (self.own.onopen = resolve, self.own.readyState === 1 && resolve()))")
     return page
+
+
+async def test_a_page_that_stays_empty_says_why_its_script_does_not_come_and_the_next_edit_mends_it() -> None:
+    async with stack(server()) as here, chromium(*browser_flags(here)) as browser:
+        await here.sync({"app.py": BUNDLER, "main.js": "broken"})
+        await here.ready()
+        page = await browser.new_page()
+        await page.goto(here.url())
+        await expect(page.locator("main[role=status]")).to_contain_text("/main.js with 500")
+        await expect(page.locator("main[role=status] pre")).to_have_text("SyntaxError: <b> in main.js")
+        await here.sync({"main.js": "document.body.append('mended')"})
+        await expect(page.locator("body")).to_have_text("mended")
 
 
 async def test_without_the_wish_a_page_stays_as_the_app_made_it(place: tuple[str, str]) -> None:

@@ -112,6 +112,18 @@ async def test_a_client_that_connected_after_a_sync_did_not_hear_of_it(scene: Sc
     assert scene.reloads.hears(3000, begun, synced=True)
 
 
+async def test_what_a_page_missed_is_told_once_more_for_tools_that_take_their_time(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_reloads, "_ONCE_MORE_SECONDS", 0.05)
+    seen = scene.reloads.mark(3000)
+    await scene.sync("2-b")
+    await until(lambda: scene.reloads.is_new(3000, seen))
+    first = scene.reloads.mark(3000)
+    assert not scene.reloads.hears(3000, time.monotonic(), synced=True)
+    await until(lambda: scene.reloads.is_new(3000, first))
+
+
 async def test_as_many_wait_as_there_are_places(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_reloads, "MOST_WAITING", 1)
     waiting = asyncio.create_task(scene.reloads.wait(3000, scene.reloads.mark(3000)))

@@ -144,7 +144,7 @@ async def test_a_page_whose_own_client_never_connects_again_is_loaded_anew() -> 
         async with page.expect_request(lambda request: "/changed?" in request.url):
             await page.context.set_offline(False)
         await here.sync({"page.html": FOLLOWING + OWN_CLIENT + "<h1>two</h1>"})
-        await expect(page.locator("h1")).to_have_text("two")
+        await expect(page.locator("h1")).to_have_text("two", timeout=15_000)
 
 
 async def test_a_page_that_stands_for_an_error_is_loaded_anew_though_it_follows_edits_itself() -> None:

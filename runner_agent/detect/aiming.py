@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from runner_agent.detect.packages import Package
 from runner_agent.detect.reading import Reader
 
+
 @dataclass(frozen=True, slots=True)
 class Aimed:
     """``text`` is the script to run. ``appended``: what follows the script's own text, where nothing else is changed; None

@@ -17,6 +17,8 @@ from runner_agent.detect.unscripted import entry_command, tool_command
 
 TOOLS_PATH = "$HOME/.sandbox/bin"
 """Package managers that projects ask for, on the volume (:mod:`runner_agent.detect.node_install`)."""
+
+
 def node_plan(read: Reader, port: int) -> Plan | None:
     """None when nothing of Node serves; NoCommandError when package.json cannot be read at all."""
     content = read("package.json")

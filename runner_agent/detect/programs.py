@@ -243,7 +243,7 @@ def _in_front(rest: tuple[Word, ...]) -> tuple[Word, ...]:
     script = next((word for word in rest[2:] if _is_a_file(word.value)), None)
     if script is None:
         return rest
-    if rest[0].value == "pm2" and ".config." in script.value or script.value.endswith((".json", ".yml")):
+    if (rest[0].value == "pm2" and ".config." in script.value) or script.value.endswith((".json", ".yml")):
         return (Word("pm2-runtime", "pm2-runtime"), *rest[2:])
     after = rest[rest.index(Word("--", "--")) + 1 :] if Word("--", "--") in rest else ()
     python = script.value.endswith(".py")

@@ -63,7 +63,9 @@ def _awaited(parts: Sequence[Aimed], chosen: int, scripts: Sequence[str], port: 
     )
 
 
-def side_by_side(script: str, commands: Sequence[Command], at: Context, aim_command: Callable[[Command, Context], Aimed]) -> Aimed:
+def side_by_side(
+    script: str, commands: Sequence[Command], at: Context, aim_command: Callable[[Command, Context], Aimed]
+) -> Aimed:
     """``a & b``."""
     parts = [_unchanged(aim_command(command, at), joined(command.words)) for command in commands]
     chosen = _best(parts)
@@ -213,7 +215,7 @@ def _is_meant(member: Package, asked: str) -> bool:
     return any(fnmatchcase(each, plain.replace("**", "*")) for each in (member.name, member.folder) if each)
 
 
-def _of_all(values: Sequence[str]) -> tuple[str, _Run] | None:  # noqa: PLR0911 - one return a tool
+def _of_all(values: Sequence[str]) -> tuple[str, _Run] | None:
     """Name of the script, and how it is run in one workspace."""
     said = [value for last, value in zip(values, values[1:], strict=False) if not value.startswith("-") and last not in _FILTERS]
     tool, first = values[0], said[0] if said else ""

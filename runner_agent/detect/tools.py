@@ -334,7 +334,13 @@ _USUAL_PORTS: Mapping[str, int] = {
     **dict.fromkeys(("next", "nuxt", "vinxi", "solid-start", "rsbuild", "react-scripts", "docusaurus", "waku", "nest"), 3000),
     **dict.fromkeys(("rspack", "vue-cli", "webpack", "eleventy"), 8080),
     **dict.fromkeys(("angular", "ember"), 4200),
-    **{"astro": 4321, "gatsby": 8000, "parcel": 1234, "storybook": 6006, "expo": 8081, "ionic": 8100, "quasar": 9000},
+    "astro": 4321,
+    "gatsby": 8000,
+    "parcel": 1234,
+    "storybook": 6006,
+    "expo": 8081,
+    "ionic": 8100,
+    "quasar": 9000,
 }
 
 

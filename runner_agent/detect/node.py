@@ -11,6 +11,7 @@ from runner_agent.detect.packages import Package
 from runner_agent.detect.plan import NoCommandError, Plan, variables
 from runner_agent.detect.python_install import python_install
 from runner_agent.detect.reading import Reader, json_object
+from runner_agent.detect.recipes import recipes
 from runner_agent.detect.scripts import aimed, chosen_script
 from runner_agent.detect.tools import NODE_SOURCES
 from runner_agent.detect.unscripted import entry_command, tool_command
@@ -110,11 +111,23 @@ def declared_plan(read: Reader, command: Sequence[str], port: int | None) -> Pla
     found = aimed(script if script is not None else shlex.join(given), context)
     if found.appended != ():
         run = shell_command(read, found.text, package)
+    elif script is not None and (has_venv(read) or read("package.json") is not None):
+        run = shell_command(read, script, package)
     elif script is None and (wanted := _needs_path(given, read)):
         run = wanted
     else:
         run = given
     return plan_of(found, run, port, shown)
+
+
+def recipe_plan(read: Reader, port: int) -> Plan | None:
+    """The first command of the project's other files that runs a server, told its port."""
+    package = packages.package_at(read, "") or Package("", {})
+    for recipe in recipes(read):
+        found = aimed(recipe.script, Context(read, package, port))
+        if found.rank > (0 if recipe.any_program else 1):
+            return plan_of(found, shell_command(read, found.text, package), port, f"{recipe.shown} ({recipe.where})")
+    return None
 
 
 def _needs_path(given: tuple[str, ...], read: Reader) -> tuple[str, ...] | None:

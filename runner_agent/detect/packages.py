@@ -63,10 +63,26 @@ def not_json(content: bytes) -> str | None:
     try:
         value = json.loads(content.removeprefix(b"\xef\xbb\xbf"))
     except ValueError as error:
-        return f"is not JSON: {error}"
+        return f"is not JSON: {_why(content, error)}"
     except RecursionError:
         return "is not JSON: it is nested too deep"
     return None if isinstance(value, dict) else "is not a JSON object"
+
+
+def _why(content: bytes, error: ValueError) -> str:
+    """The parser's words, or those for what people do most often."""
+    said = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    if not said.strip():
+        return "it is empty"
+    if re.search(r"^(<{7}|={7}|>{7})", said, re.MULTILINE):
+        return "it holds a merge conflict that nobody has resolved"
+    if isinstance(error, json.JSONDecodeError):
+        where, there = f"line {error.lineno}", said[error.pos : error.pos + 1]
+        if there in ("}", "]") and said[: error.pos].rstrip().endswith(","):
+            return f"{where}: the last comma before {there} is one too many"
+        if there in ("/", "#"):
+            return f"{where}: it cannot hold comments"
+    return str(error)
 
 
 def workspaces(read: Reader) -> list[Package]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from runner_agent.detect.plan import Plan
 from runner_agent.detect.python_install import VENV_PYTHON, has_manifest, python_install
 from runner_agent.detect.python_serving import as_program, python_plan_of, serving
-from runner_agent.detect.python_site import python_site
+from runner_agent.detect.python_site import Site
 from runner_agent.detect.python_source import Source, read_source
 from runner_agent.detect.reading import Reader, below, folders
 
@@ -47,7 +47,8 @@ def python_plan(read: Reader, port: int) -> Plan | None:
         return python_plan_of((python, "manage.py", "runserver", f"0.0.0.0:{port}", "--noreload"), port, "django")
     if read("rxconfig.py") is not None:
         return python_plan_of((python, "-m", "reflex", "run", "--frontend-port", str(port)), port, "reflex", True)
-    plain = None
+    plain: str | None = None
+    spare: Plan | None = None
     for path, source in _sources(read):
         name = path.rpartition("/")[2]
         if source is None:
@@ -55,15 +56,17 @@ def python_plan(read: Reader, port: int) -> Plan | None:
                 plain = plain or path
             continue
         if (found := serving(read, python, path, source, port)) is not None:
-            return found
+            if source.framework != "dash" or source.runs:
+                return found
+            spare = spare or found  # pages are put into it by a neighbour that imports it
+            continue
         if (source.runs and name in (*_PROGRAMS, "__main__.py")) or ("/" not in path and name in _PROGRAMS[:3]):
             plain = plain or path
-    return python_plan_of(as_program(python, plain), port, "python") if plain is not None else None
+    return spare or (python_plan_of(as_program(python, plain), port, "python") if plain is not None else None)
 
 
-def python_site_plan(read: Reader, port: int) -> Plan | None:
-    site = python_site(read)
-    return python_plan_of(site.command(VENV_PYTHON, port), port, site.name, site.reloads) if site is not None else None
+def site_plan(site: Site, port: int) -> Plan:
+    return python_plan_of(site.command(VENV_PYTHON, port), port, site.name, site.reloads)
 
 
 def _sources(read: Reader) -> Iterator[tuple[str, Source | None]]:

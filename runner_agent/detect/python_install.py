@@ -13,7 +13,7 @@ from dataclasses import replace
 from runner_agent.detect.install import Install, step
 from runner_agent.detect.python_site import Site
 from runner_agent.detect.python_tables import name_of, squeezed
-from runner_agent.detect.python_wanted import Wanted, wanted_of
+from runner_agent.detect.python_wanted import Wanted, wanted_of, wanted_packages
 from runner_agent.detect.reading import Reader, below, text
 from runner_agent.detect.versions import python_note
 
@@ -83,12 +83,3 @@ def has_own_packages(read: Reader) -> bool:
 def has_manifest(read: Reader) -> bool:
     """Whether a folder says itself which packages it needs."""
     return any(read(name) is not None for name in (*_MANIFESTS, "package.json"))
-
-
-def wanted_packages(read: Reader) -> frozenset[str]:
-    """Names of the packages that the project asks for, as far as its files say."""
-    wanted = wanted_of(read)
-    if wanted is None:
-        return frozenset()
-    lines = [line for path in wanted.files if path.endswith((".txt", ".in")) for line in text(read, path).splitlines()]
-    return frozenset(name_of(each) for each in (*wanted.arguments, *lines)) - {""}

@@ -6,8 +6,8 @@ import shlex
 from dataclasses import dataclass
 
 from runner_agent.detect.plan import Plan, variables
-from runner_agent.detect.python_install import wanted_packages
 from runner_agent.detect.python_source import Source
+from runner_agent.detect.python_wanted import wanted_packages
 from runner_agent.detect.reading import Reader
 from runner_agent.detect.tools import PYTHON_SOURCES
 
@@ -98,10 +98,12 @@ def serving(read: Reader, python: str, path: str, source: Source, port: int) -> 
         word = next((name for name in _BY_IMPORT if name in source.imports), "")
         known = framework or (source.runs and word) or word in ("gradio", "flet")
         return python_plan_of(as_program(python, path), port, framework or word) if known else None
-    return _of_application(read, python, path, source, framework, port)
+    return _of_application(read, python, path, source, framework=framework, port=port)
 
 
-def _of_application(read: Reader, python: str, path: str, source: Source, framework: str, port: int) -> Plan | None:
+def _of_application(  # noqa: PLR0913
+    read: Reader, python: str, path: str, source: Source, *, framework: str, port: int
+) -> Plan | None:
     at = tuple(_AT.format(port=port).split())
     module, folder = _module(read, path, source)
     if framework in _ASGI:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 
 _BYTES = 256 * 1024
 """Of one source that is parsed: a program's entry is smaller, and parsing takes 20 times the memory of the text."""
@@ -82,6 +83,7 @@ class Source:
     """Every part of the names that it imports."""
 
 
+@lru_cache(maxsize=64)
 def read_source(content: bytes) -> Source | None:
     """None for what is no Python, such as a file with a syntax error, and for what is too large."""
     if len(content) > _BYTES:

@@ -11,7 +11,7 @@ from typing import Any
 from runner_agent.detect.python_local import local
 from runner_agent.detect.python_lock import PINS, pins
 from runner_agent.detect.python_names import IMPORTED, imported
-from runner_agent.detect.python_tables import table, texts, toml
+from runner_agent.detect.python_tables import name_of, table, texts, toml
 from runner_agent.detect.reading import Reader, json_object, text
 
 _REQUIREMENTS = (
@@ -54,6 +54,15 @@ def wanted_of(read: Reader) -> Wanted | None:
     if found is None and (read("setup.py") is not None or b"install_requires" in (read("setup.cfg") or b"")):
         found = Wanted(("-e", "."), (), "", "", ("setup.py", "setup.cfg"))
     return found or _of_script(read) or _of_conda(read) or _of_imports(read)
+
+
+def wanted_packages(read: Reader) -> frozenset[str]:
+    """Names of the packages that the project asks for, as far as its files say."""
+    wanted = wanted_of(read)
+    if wanted is None:
+        return frozenset()
+    lines = [line for path in wanted.files if path.endswith((".txt", ".in")) for line in text(read, path).splitlines()]
+    return frozenset(name_of(each) for each in (*wanted.arguments, *lines)) - {""}
 
 
 def _of_requirements(read: Reader) -> Wanted | None:

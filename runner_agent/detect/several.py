@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from itertools import pairwise
 
 from runner_agent.detect import packages
 from runner_agent.detect.aiming import Aim, Aimed, Context
@@ -217,7 +218,7 @@ def _is_meant(member: Package, asked: str) -> bool:
 
 def _of_all(values: Sequence[str]) -> tuple[str, _Run] | None:
     """Name of the script, and how it is run in one workspace."""
-    said = [value for last, value in zip(values, values[1:], strict=False) if not value.startswith("-") and last not in _FILTERS]
+    said = [value for last, value in pairwise(values) if not value.startswith("-") and last not in _FILTERS]
     tool, first = values[0], said[0] if said else ""
     runs = first in ("run", "run-script")
     name = said[1] if runs and len(said) > 1 else first

@@ -43,7 +43,7 @@ def test_the_command_is_found_from_the_tree(files: dict[str, str], expected: str
 
 def test_a_static_site_is_served_and_needs_no_restart() -> None:
     found = plan({"index.html": "", "style.css": ""})
-    assert (found.framework, found.reloads, found.command[-2:]) == ("static", True, ("3000", "."))
+    assert (found.framework, found.reloads, found.command[-3:]) == ("static", True, ("3000", ".", "index.html"))
     assert not found.triggered_by(["style.css", "index.html"])
 
 

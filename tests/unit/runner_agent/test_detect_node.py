@@ -371,7 +371,13 @@ def test_of_all_workspaces_the_front_end_gets_the_port(script: str, expected: st
 
 @pytest.mark.parametrize(
     ("said", "manager"),
-    [("pnpm@9.x", "pnpm@9"), ("pnpm@9", "pnpm@9"), ("pnpm", "pnpm@10"), ("yarn@stable", "@yarnpkg/cli-dist@4"), ("yarn@1", "yarn@1")],
+    [
+        ("pnpm@9.x", "pnpm@9"),
+        ("pnpm@9", "pnpm@9"),
+        ("pnpm", "pnpm@10"),
+        ("yarn@stable", "@yarnpkg/cli-dist@4"),
+        ("yarn@1", "yarn@1"),
+    ],
 )
 def test_a_package_manager_without_an_exact_version_is_still_the_one_that_was_named(said: str, manager: str) -> None:
     content = json.dumps({"packageManager": said, "dependencies": {"ms": "2"}})

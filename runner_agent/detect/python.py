@@ -62,7 +62,7 @@ def python_plan(read: Reader, port: int) -> Plan | None:
             continue
         if (source.runs and name in (*_PROGRAMS, "__main__.py")) or ("/" not in path and name in _PROGRAMS[:3]):
             plain = plain or path
-    return spare or (python_plan_of(as_program(python, plain), port, "python") if plain is not None else None)
+    return python_plan_of(as_program(python, plain), port, "python") if plain is not None else spare
 
 
 def site_plan(site: Site, port: int) -> Plan:

@@ -35,7 +35,8 @@ def node_plan(read: Reader, port: int) -> Plan | None:
     if name is None and (found := _entry_plan(read, package, port)) is not None:
         return found
     if (tool := tool_command(read, package)) is not None:
-        return plan_of(found := aimed(tool, context), shell_command(read, found.text, package), port, tool)
+        serves = aimed(tool, context)
+        return plan_of(serves, shell_command(read, serves.text, package), port, tool)
     return script_plan(read, package, name, port) if name is not None else None
 
 

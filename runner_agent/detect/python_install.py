@@ -46,8 +46,8 @@ def python_install(read: Reader, inside: str = "", site: Site | None = None) -> 
         arguments.append("uvicorn")  # what serves such an application
     pip = f"{VENV_PYTHON} -m pip install --disable-pip-version-check {shlex.join(arguments)}"
     body = python_note(wanted.python, wanted.where) if wanted.python else ""
-    site = " --system-site-packages" if wanted.implied else ""
-    body += f"test -x .venv/bin/pip || python3 -m venv --clear{site} .venv || exit; "
+    outer = " --system-site-packages" if wanted.implied else ""
+    body += f"test -x .venv/bin/pip || python3 -m venv --clear{outer} .venv || exit; "
     own = [*(("src",) if any(name.endswith(("/", ".py")) for name in tree.names("src")) else ()), *wanted.folders]
     if own:
         lines = " ".join(f'"$PWD"/{shlex.quote(folder)}' for folder in own)

@@ -175,7 +175,7 @@ AT = "--host 0.0.0.0 --port 3000"
             "gunicorn --bind 0.0.0.0:3000 --threads 8 wsgi:application",
         ),
         ({"wsgi.py": "def application(environ, start_response): ..."}, "make_server('0.0.0.0', 3000, m.application, S)"),
-        ({"index.py": "from app import app\napp.run()", "app.py": "import dash\napp = dash.Dash()"}, "python3 index.py"),
+        ({"index.py": "from app import app\napp.run()", "app.py": "import dash\napp = dash.Dash()"}, "python index.py"),
         ({"x.py": "from http.server import test\ntest()", "main.py": "print(1)"}, "python3 main.py"),
         ({"mkdocs.yml": ""}, "mkdocs serve -a 0.0.0.0:3000"),
         ({"docs/conf.py": "project = 'x'"}, f"sphinx_autobuild docs /tmp/sphinx {AT}"),

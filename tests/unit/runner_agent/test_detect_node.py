@@ -321,7 +321,8 @@ def test_a_script_that_shows_what_nobody_built_gives_way_to_the_dev_server() -> 
 def test_what_is_built_before_it_is_served_is_built_again_for_every_source(script: str) -> None:
     plan = run({"package.json": package({"start": script, "build": "vite build"}, dependencies={"next": "15"})})
     assert plan.shown == "npm run start"
-    assert plan.triggered_by(["src/App.vue"]) and plan.triggered_by(["src/style.css"])
+    assert plan.triggered_by(["src/App.vue"])
+    assert plan.triggered_by(["src/style.css"])
     assert not plan.reloads
 
 

@@ -191,9 +191,7 @@ def test_an_app_is_known_by_what_it_makes_not_by_its_files_name(files: dict[str,
     [
         ({"a.py": "# /// script\n# dependencies = [\n#   'bottle',\n# ]\n# ///\nimport bottle"}, "pip install bottle"),
         (
-            {
-                "environment.yml": "name: x\ndependencies:\n  - python=3.11\n  - flask=3.0\n  - pip\n  - pip:\n    - flask-cors==4.0.1\n"
-            },
+            {"environment.yml": "dependencies:\n  - python=3.11\n  - flask=3.0\n  - pip\n  - pip:\n    - flask-cors==4.0.1\n"},
             "pip install 'flask==3.0.*' flask-cors==4.0.1",
         ),
         ({"mkdocs.yml": "theme:\n  name: material\n"}, "pip install mkdocs mkdocs-material"),

@@ -32,9 +32,7 @@ INNER = {"svc/a.py": "", "requirements.txt": "flask"}
         ({"pyproject.toml": "[tool.poe.tasks]\ndev = 'flask --app svc.a run'"}, None),
         ({"pyproject.toml": "[tool.pdm.scripts]\nstart = {cmd = 'flask --app svc.a run -p 5001'}"}, None),
         (
-            {
-                "run.sh": "#!/bin/bash\nset -e\nsource .venv/bin/activate\npip install -r requirements.txt\nflask --app svc.a run\n"
-            },
+            {"run.sh": "#!/bin/bash\nsource .venv/bin/activate\npip install -r requirements.txt\nflask --app svc.a run\n"},
             None,
         ),
         ({".replit": 'run = ["flask", "--app", "svc.a", "run"]'}, None),

@@ -52,15 +52,15 @@ def python_plan(read: Reader, port: int) -> Plan | None:
     for path, source in _sources(read):
         name = path.rpartition("/")[2]
         if source is None:
-            if "/" not in path and path in _PROGRAMS:  # a syntax error: it is shown by running it
-                plain = plain or path
             continue
         if (found := serving(read, python, path, source, port)) is not None:
             if source.framework != "dash" or source.runs:
                 return found
             spare = spare or found  # pages are put into it by a neighbour that imports it
             continue
-        if (source.runs and name in (*_PROGRAMS, "__main__.py")) or ("/" not in path and name in _PROGRAMS[:3]):
+        # one with a syntax error says so when it is run
+        anyway = _PROGRAMS if source.broken else _PROGRAMS[:3]
+        if (source.runs and name in (*_PROGRAMS, "__main__.py")) or ("/" not in path and name in anyway):
             plain = plain or path
     return python_plan_of(as_program(python, plain), port, "python") if plain is not None else spare
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
 _BYTES = 256 * 1024
 """Of one source that is parsed: a program's entry is smaller, and parsing takes 20 times the memory of the text."""
+
+_STATEMENTS = 2000
 
 FRAMEWORKS = {
     "FastAPI": "fastapi",
@@ -81,18 +84,18 @@ class Source:
     relative: bool = False
     modules: frozenset[str] = frozenset()
     """Every part of the names that it imports."""
+    broken: bool = False
+    """Whether it holds a syntax error; the rest is what its whole statements say."""
 
 
 @lru_cache(maxsize=64)
 def read_source(content: bytes) -> Source | None:
-    """None for what is no Python, such as a file with a syntax error, and for what is too large."""
+    """None for what is no text, and for what is too large."""
     if len(content) > _BYTES:
         return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(content)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = _parsed(content)
+    broken = tree is None
+    if tree is None and (tree := _whole_statements(content)) is None:
         return None
     body = list(_statements(tree.body))
     framework, name, factory = _application(body, _origins(tree.body))
@@ -103,7 +106,40 @@ def read_source(content: bytes) -> Source | None:
     runs = bool(guards) or any(_called(call) in _RUNS for call in calls)
     plainly = len(guards) == 1 and not any(_called(call) in _RUNS for call in calls) and _only_serves(guards[0].body)
     imports, relative, modules = _imports(tree)
-    return Source(imports, framework, name, factory, runs, plainly, relative, modules)
+    return Source(imports, framework, name, factory, runs, plainly, relative, modules, broken)
+
+
+def _parsed(content: bytes | str) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+_GOES_ON = re.compile(r"[\s)\]}#]|(else|elif|except|finally|case)\b|$")
+"""Beginning of a line at the left edge that belongs to the statement before it."""
+
+
+def _whole_statements(content: bytes) -> ast.Module | None:
+    """Of a file with an error in it, those that are whole: it is still the app that it was, and says itself what is wrong.
+
+    None for what is no text.
+    """
+    try:
+        lines = content.decode().splitlines(keepends=True)
+    except UnicodeDecodeError:
+        return None
+    parts: list[list[str]] = []
+    for line in lines:
+        decorated = bool(parts) and parts[-1][-1].startswith("@")
+        if parts and (decorated or _GOES_ON.match(line)):
+            parts[-1].append(line)
+        else:
+            parts.append([line])
+    found = [_parsed("".join(part)) for part in parts[:_STATEMENTS]]
+    return ast.Module([node for tree in found if tree is not None for node in tree.body], [])
 
 
 def _statements(body: list[ast.stmt]) -> list[ast.stmt]:

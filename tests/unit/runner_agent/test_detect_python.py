@@ -220,3 +220,20 @@ def test_a_member_of_the_workspace_is_imported_from_the_tree_and_never_asked_of_
     assert '"$PWD"/packages/core/src' in found.command[2]
     more = {**files, "packages/core/pyproject.toml": "[project]\nname='core'\ndependencies=['fastapi','uvicorn','redis']"}
     assert detect.installs(Files(more))[0].manifests != found.manifests
+
+
+@pytest.mark.parametrize("wrong", ["def broken(:", "x = (1,\n", "print 'hello'", '"""', "if True:"])
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"todo.py": "from flask import Flask\napp = Flask(__name__)\n@app.get('/')\ndef index():\n    return ''\n"},
+        {"main.py": "from fastapi import FastAPI\napi = FastAPI()\n"},
+        {"app.py": "import streamlit as st\nst.title('x')\n"},
+        {"app.py": "from flask import Flask\napp = Flask(__name__)\nif __name__ == '__main__':\n    app.run(debug=True)\n"},
+        {"srv.py": "import http.server\nif __name__ == '__main__':\n    http.server.test()\n"},
+    ],
+)
+def test_a_syntax_error_leaves_an_app_what_it_was(files: dict[str, str], wrong: str) -> None:
+    broken = {name: content + "\n" + wrong + "\n" for name, content in files.items()}
+    assert command_of(broken) == command_of(files)
+    assert detect.installs(Files(broken)) == detect.installs(Files(files))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from runner_agent.detect.plan import Plan
+from runner_agent.detect.plan import NoCommandError, Plan
 from runner_agent.detect.python_install import VENV_PYTHON, has_manifest, python_install
 from runner_agent.detect.python_serving import as_program, python_plan_of, serving
 from runner_agent.detect.python_site import Site
 from runner_agent.detect.python_source import Source, read_source
+from runner_agent.detect.python_tables import not_toml
 from runner_agent.detect.reading import Reader, below, folders
 
 ENTRIES = (
@@ -41,7 +42,11 @@ _FILES = 40
 
 
 def python_plan(read: Reader, port: int) -> Plan | None:
-    """``framework`` of the result is "python" for a program that is not known to serve."""
+    """``framework`` of the result is "python" for a program that is not known to serve. NoCommandError for a manifest that
+    cannot be read."""
+    for name in ("pyproject.toml", "Pipfile") if read("requirements.txt") is None else ():
+        if (wrong := not_toml(read(name) or b"")) is not None:
+            raise NoCommandError(f"{name} {wrong}")
     python = VENV_PYTHON if python_install(read) is not None else "python3"
     if read("manage.py") is not None:
         return python_plan_of((python, "manage.py", "runserver", f"0.0.0.0:{port}", "--noreload"), port, "django")

@@ -14,6 +14,17 @@ def toml(content: bytes | None) -> dict[str, Any]:
         return {}
 
 
+def not_toml(content: bytes) -> str | None:
+    """What is wrong with a manifest, in words that follow its name."""
+    try:
+        tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return f"is not TOML: {error}"
+    except RecursionError:
+        return "is not TOML: it is nested too deep"
+    return None
+
+
 def table(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 

@@ -122,3 +122,11 @@ def test_a_language_is_known_by_its_programs_too(file: str, said: str) -> None:
 def test_what_is_wrong_with_a_package_json_is_said_in_plain_words(content: str, words: str) -> None:
     with pytest.raises(detect.NoCommandError, match=words):
         run({"package.json": content})
+
+
+@pytest.mark.parametrize("file", ["pyproject.toml", "Pipfile"])
+def test_what_is_wrong_with_a_python_manifest_is_said_where_nothing_else_lists_packages(file: str) -> None:
+    app = {"app.py": "app = Flask(__name__)", file: "[project\nname ="}
+    with pytest.raises(detect.NoCommandError, match=r"is not TOML: .*line 1"):
+        run(app)
+    assert run({**app, "requirements.txt": "flask"}).framework == "flask"

@@ -1,6 +1,7 @@
-"""Serves a folder as a static site: ``static_server.py PORT FOLDER``. It runs in the app container, by that image's own Python.
+"""Serves a folder as a static site: ``static_server.py PORT FOLDER [PAGE]``. It runs in the app container, by that image's own
+Python.
 
-Beyond http.server it answers ranges, so that media can be wound, shows the ``index.html`` of a single-page app for a deep
+Beyond http.server it answers ranges, so that media can be wound, shows the page of a single-page app for a deep
 link, lists no folder, and lets nothing be kept by the browser, so that an edit is seen.
 """
 
@@ -16,6 +17,7 @@ from http import HTTPStatus
 
 class Handler(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    page = "index.html"
     extensions_map = {  # noqa: RUF012 - the base class's own form
         **http.server.SimpleHTTPRequestHandler.extensions_map,
         ".mjs": "text/javascript",
@@ -28,14 +30,14 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def translate_path(self, path: str) -> str:
         """``about`` is also about.html; a path without an ending that is not there is a page of the app in index.html."""
-        found = super().translate_path(path)
+        found = super().translate_path(path if path.partition("?")[0] != "/" else f"/{self.page}")
         if os.path.exists(found):  # noqa: PTH110
             return found
         plain = path.partition("?")[0].partition("#")[0].rstrip("/")
         if os.path.exists(f"{found.rstrip('/')}.html"):  # noqa: PTH110
             return f"{found.rstrip('/')}.html"
         wants_page = "text/html" in self.headers.get("Accept", "") and "." not in plain.rpartition("/")[2]
-        return super().translate_path("/index.html") if wants_page else found
+        return super().translate_path(f"/{self.page}") if wants_page else found
 
     def list_directory(self, path: str | os.PathLike[str]) -> io.BytesIO | None:
         self.send_error(HTTPStatus.NOT_FOUND, "No index.html here")
@@ -74,10 +76,12 @@ class Handler(http.server.SimpleHTTPRequestHandler):
                 left -= len(data)
 
 
-def main(port: str, folder: str) -> None:
+def main(port: str, folder: str, page: str = "index.html") -> None:
+    """``page`` is what the folder begins with."""
     os.chdir(folder)
+    Handler.page = page
     http.server.ThreadingHTTPServer(("0.0.0.0", int(port)), Handler).serve_forever()  # noqa: S104 - in its pod
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:4])

@@ -15,35 +15,46 @@ from runner_agent.detect.shell import Command, words
 @dataclass(frozen=True, slots=True)
 class Language:
     """``name`` is the image's, ``said`` what people call it, ``files`` manifests at the top (a name that begins with ``.`` is
-    an ending)."""
+    an ending). ``sources`` are what the names of its programs end with, for a tree without a manifest."""
 
     name: str
     said: str
     files: tuple[str, ...]
+    sources: tuple[str, ...] = ()
 
 
 LANGUAGES = (
-    Language("go", "Go", ("go.mod",)),
-    Language("rust", "Rust", ("Cargo.toml",)),
-    Language("ruby", "Ruby", ("Gemfile", "config.ru")),
-    Language("php", "PHP", ("composer.json", "artisan", "index.php", "public/index.php")),
-    Language("java", "Java", ("pom.xml", "build.gradle", "build.gradle.kts")),
+    Language("go", "Go", ("go.mod", "go.work"), (".go",)),
+    Language("rust", "Rust", ("Cargo.toml",), (".rs",)),
+    Language("ruby", "Ruby", ("Gemfile", "config.ru"), (".rb",)),
+    Language("php", "PHP", ("composer.json", "artisan", "index.php", "public/index.php"), (".php",)),
+    Language("java", "Java", ("pom.xml", "build.gradle", "build.gradle.kts"), (".java", ".kt")),
     Language("deno", "Deno", ("deno.json", "deno.jsonc", "deno.lock")),
     Language("bun", "Bun", ("bun.lock", "bun.lockb", "bunfig.toml")),
-    Language("dotnet", ".NET", (".csproj", ".fsproj", ".sln")),
-    Language("elixir", "Elixir", ("mix.exs",)),
+    Language("dotnet", ".NET", (".csproj", ".fsproj", ".sln"), (".cs", ".fs")),
+    Language("elixir", "Elixir", ("mix.exs",), (".exs",)),
     Language("swift", "Swift", ("Package.swift",)),
     Language("dart", "Dart", ("pubspec.yaml",)),
     Language("scala", "Scala", ("build.sbt",)),
     Language("clojure", "Clojure", ("deps.edn", "project.clj")),
-    Language("crystal", "Crystal", ("shard.yml",)),
+    Language("crystal", "Crystal", ("shard.yml",), (".cr",)),
     Language("zig", "Zig", ("build.zig",)),
-    Language("perl", "Perl", ("cpanfile",)),
+    Language("perl", "Perl", ("cpanfile",), (".pl", ".psgi")),
+    Language("r", "R", ("app.R", "server.R", "plumber.R")),
+    Language("julia", "Julia", ("Manifest.toml",), (".jl",)),
+    Language("haskell", "Haskell", ("stack.yaml", ".cabal")),
+    Language("gleam", "Gleam", ("gleam.toml",)),
+    Language("erlang", "Erlang", ("rebar.config",)),
+    Language("elm", "Elm", ("elm.json",)),
+    Language("hugo", "Hugo", ("hugo.toml", "hugo.yaml", "archetypes/default.md")),
+    Language("ruby", "Jekyll (Ruby)", ("_config.yml",)),
+    Language("quarto", "Quarto", ("_quarto.yml",)),
+    Language("wasp", "Wasp", (".wasp",)),
 )
 
 
 def language_of(read: Reader) -> tuple[Language, str] | None:
-    """The first language whose manifest lies at the top, and that manifest's name."""
+    """The first language whose manifest lies at the top, else whose programs do, and that file's name."""
     there = read.names("")
     for language in LANGUAGES:
         for file in language.files:
@@ -56,7 +67,18 @@ def language_of(read: Reader) -> tuple[Language, str] | None:
             )
             if found:
                 return language, found[0]
+    for language in LANGUAGES:
+        if language.sources and (found := [name for name in there if name.endswith(language.sources)]):
+            return language, found[0]
     return None
+
+
+def serves_pages_itself(read: Reader) -> bool:
+    """Whether a package.json beside the manifest is there for the assets of another language's server: Laravel, Rails, Phoenix,
+    Symfony."""
+    return any(read(name) is not None for name in ("artisan", "config/application.rb", "bin/rails", "symfony.lock")) or (
+        b":phoenix" in (read("mix.exs") or b"")
+    )
 
 
 def language_program(read: Reader) -> str | None:
@@ -80,8 +102,11 @@ def _command(language: str, read: Reader, port: int) -> tuple[str, ...] | None: 
     there = read.names("")
     if language == "go":
         mains = [name for name in there if name.endswith(".go") and b"func main(" in (read(name) or b"")]
-        inner = [f"./cmd/{name}" for name in read.names("cmd") if name.endswith("/")]
-        return ("go", "run", ".") if mains else ("go", "run", inner[0].rstrip("/")) if len(inner) == 1 else None
+        commands = [name.rstrip("/") for name in read.names("cmd") if name.endswith("/")]
+        served = [name for name in ("server", "web", "api", "app", "http", "serve") if name in commands] or commands[:1]
+        if mains and read("go.mod") is None and read("go.work") is None:
+            return ("go", "run", *(name for name in there if name.endswith(".go") and not name.endswith("_test.go")))
+        return ("go", "run", ".") if mains else ("go", "run", f"./cmd/{served[0]}") if served else None
     if language == "rust":
         return ("cargo", "run")
     if language == "ruby":

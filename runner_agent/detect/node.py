@@ -6,45 +6,46 @@ import shlex
 from collections.abc import Sequence
 
 from runner_agent.detect import packages, shell
+from runner_agent.detect.aiming import Aimed, Context
 from runner_agent.detect.packages import Package
 from runner_agent.detect.plan import NoCommandError, Plan, variables
 from runner_agent.detect.python_install import python_install
 from runner_agent.detect.reading import Reader, json_object
-from runner_agent.detect.scripts import Aimed, Context, aimed, aimed_by_name, chosen_script
+from runner_agent.detect.recipes import recipes
+from runner_agent.detect.scripts import aimed, aimed_by_name, chosen_script
 from runner_agent.detect.tools import NODE_SOURCES
+from runner_agent.detect.unscripted import entry_command, tool_command
 
 TOOLS_PATH = "$HOME/.sandbox/bin"
 """Package managers that projects ask for, on the volume (:mod:`runner_agent.detect.node_install`)."""
-_ENTRIES = (
-    "index.js",
-    "server.js",
-    "app.js",
-    "main.js",
-    "index.mjs",
-    "server.mjs",
-    "index.ts",
-    "server.ts",
-    "src/index.js",
-    "src/server.js",
-)
-_SERVES = (b"listen(", b"createServer", b"serve(", b"Bun.serve", b"Deno.serve")
 
 
 def node_plan(read: Reader, port: int) -> Plan | None:
-    """None when package.json has nothing that serves; NoCommandError when it cannot be read at all."""
+    """None when nothing of Node serves; NoCommandError when package.json cannot be read at all."""
     content = read("package.json")
     if content is None:
-        return None
+        return _entry_plan(read, None, port)
     if wrong := packages.not_json(content):
         raise NoCommandError(f"package.json {wrong}")
     package = Package("", json_object(content))
-    name = chosen_script(package, Context(read, package, port))
-    if name is not None:
+    context = Context(read, package, port)
+    name = chosen_script(package, context)
+    if name is not None and not aimed_by_name(name, context).shows_build:
         return script_plan(read, package, name, port)
-    entry = _entry(read, package)
-    if entry is not None:
-        return Plan(("node", entry), variables(port), NODE_SOURCES, False, "node", f"node {entry}")
-    return None
+    if name is None and (found := _entry_plan(read, package, port)) is not None:
+        return found
+    if (tool := tool_command(read, package)) is not None:
+        serves = aimed(tool, context)
+        return plan_of(serves, shell_command(read, serves.text, package), port, tool)
+    return script_plan(read, package, name, port) if name is not None else None
+
+
+def _entry_plan(read: Reader, package: Package | None, port: int) -> Plan | None:
+    command = entry_command(read, package)
+    if command is None:
+        return None
+    run = command if command[0] == "node" else with_tools(read, command)
+    return Plan(run, variables(port), NODE_SOURCES, False, command[0], shlex.join(command))
 
 
 def script_plan(read: Reader, package: Package, name: str, port: int | None, flags: bool = True) -> Plan:
@@ -96,17 +97,6 @@ def has_venv(read: Reader) -> bool:
     return python_install(read) is not None
 
 
-def _entry(read: Reader, package: Package) -> str | None:
-    """The program of a package without scripts: ``main``, or a file that people call a server and that listens."""
-    main = package.json.get("main")
-    names = ([main.removeprefix("./")] if isinstance(main, str) else []) + list(_ENTRIES)
-    for name in names:
-        content = read(name)
-        if content is not None and any(mark in content for mark in _SERVES):
-            return name
-    return None
-
-
 def declared_plan(read: Reader, command: Sequence[str], port: int | None) -> Plan:
     """The plan of a command that somebody gave: as given, but for reloaders and for what the project installed on PATH."""
     given = tuple(command)
@@ -121,11 +111,23 @@ def declared_plan(read: Reader, command: Sequence[str], port: int | None) -> Pla
     found = aimed(script if script is not None else shlex.join(given), context)
     if found.appended != ():
         run = shell_command(read, found.text, package)
+    elif script is not None and (has_venv(read) or read("package.json") is not None):
+        run = shell_command(read, script, package)
     elif script is None and (wanted := _needs_path(given, read)):
         run = wanted
     else:
         run = given
     return plan_of(found, run, port, shown)
+
+
+def recipe_plan(read: Reader, port: int) -> Plan | None:
+    """The first command of the project's other files that runs a server, told its port."""
+    package = packages.package_at(read, "") or Package("", {})
+    for recipe in recipes(read):
+        found = aimed(recipe.script, Context(read, package, port))
+        if found.rank > (0 if recipe.any_program else 1):
+            return plan_of(found, shell_command(read, found.text, package), port, f"{recipe.shown} ({recipe.where})")
+    return None
 
 
 def _needs_path(given: tuple[str, ...], read: Reader) -> tuple[str, ...] | None:

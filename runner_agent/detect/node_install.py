@@ -72,8 +72,8 @@ def _note(read: Reader, package: packages.Package) -> str:
 
 def _tool(read: Reader, manager: Manager, version: str | None, berry: bool) -> str:
     """Shell that puts the package manager on PATH: from the npm registry, onto the volume, unless the image has the very one."""
-    if manager == "npm" and version is None:
-        return ""
+    if manager == "npm" and (version is None or "." not in version):
+        return ""  # the image's own
     if version is None:
         version = _version_of_lock(read, manager, berry)
     package = "@yarnpkg/cli-dist" if berry else manager

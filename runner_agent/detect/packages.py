@@ -24,7 +24,7 @@ LOCKS: Mapping[str, Manager] = {
 DEPENDENCIES = ("dependencies", "devDependencies", "optionalDependencies", "peerDependencies")
 WORKSPACES = 100
 """Members of one tree that are looked at."""
-_PACKAGE_MANAGER = re.compile(r"(npm|pnpm|yarn|bun)@(\d+\.\d+\.\d+[\w.-]*)(\+.*)?")
+_PACKAGE_MANAGER = re.compile(r"(npm|pnpm|yarn|bun)(?:@[~^>=v]*(\d+(?:\.\d+){0,2}[\w.-]*|berry|stable)?.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,26 @@ def not_json(content: bytes) -> str | None:
     try:
         value = json.loads(content.removeprefix(b"\xef\xbb\xbf"))
     except ValueError as error:
-        return f"is not JSON: {error}"
+        return f"is not JSON: {_why(content, error)}"
     except RecursionError:
         return "is not JSON: it is nested too deep"
     return None if isinstance(value, dict) else "is not a JSON object"
+
+
+def _why(content: bytes, error: ValueError) -> str:
+    """The parser's words, or those for what people do most often."""
+    said = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    if not said.strip():
+        return "it is empty"
+    if re.search(r"^(<{7}|={7}|>{7})", said, re.MULTILINE):
+        return "it holds a merge conflict that nobody has resolved"
+    if isinstance(error, json.JSONDecodeError):
+        where, there = f"line {error.lineno}", said[error.pos : error.pos + 1]
+        if there in ("}", "]") and said[: error.pos].rstrip().endswith(","):
+            return f"{where}: the last comma before {there} is one too many"
+        if there in ("/", "#"):
+            return f"{where}: it cannot hold comments"
+    return str(error)
 
 
 def workspaces(read: Reader) -> list[Package]:
@@ -80,11 +96,11 @@ def workspaces(read: Reader) -> list[Package]:
 
 
 def manager_of(read: Reader) -> tuple[Manager, str | None]:
-    """Package manager, and its exact version where package.json names one."""
+    """Package manager, and its version (exact, or a major) where package.json names one."""
     package = package_at(read, "")
     said = package.json.get("packageManager") if package is not None else None
-    if isinstance(said, str) and (match := _PACKAGE_MANAGER.fullmatch(said)):
-        return cast("Manager", match[1]), match[2]
+    if isinstance(said, str) and (match := _PACKAGE_MANAGER.fullmatch(said.strip())):
+        return cast("Manager", match[1]), _version(match[2])
     engine = package.json.get("devEngines") if package is not None else None
     engine = engine.get("packageManager") if isinstance(engine, dict) else None
     if isinstance(engine, dict) and engine.get("name") in ("npm", "pnpm", "yarn", "bun"):
@@ -101,6 +117,13 @@ def manager_of(read: Reader) -> tuple[Manager, str | None]:
     return (called[0] if called else "npm"), None
 
 
+def _version(said: str | None) -> str | None:
+    """The exact version that was named, or its major: people write ``pnpm@9``, ``pnpm@9.x`` and ``yarn@stable`` as well."""
+    if said is None or re.fullmatch(r"\d+\.\d+\.\d+[\w.-]*", said):
+        return said
+    return "4" if not said[0].isdigit() else re.split(r"\D", said)[0]
+
+
 def called_managers(read: Reader) -> tuple[Manager, ...]:
     """Package managers other than npm that the scripts call by name."""
     packages = [package for package in (package_at(read, ""), *workspaces(read)) if package is not None]
@@ -108,13 +131,15 @@ def called_managers(read: Reader) -> tuple[Manager, ...]:
     found = {
         "bun" if name == "bunx" else name for name in re.findall(r"(?:^|[\s\"'&|;])(pnpm|yarn|bunx?)(?=\s|$)", text, re.MULTILINE)
     }
+    if any(package.depends_on("@types/bun", "bun-types") for package in packages):
+        found.add("bun")
     return tuple(name for name in ("pnpm", "yarn", "bun") if name in found)
 
 
 def is_berry(read: Reader, version: str | None) -> bool:
     """Whether a yarn project is one of yarn 2 or later."""
     if version is not None:
-        return not version.startswith(("0.", "1."))
+        return version.partition(".")[0] not in ("0", "1")
     lock = read("yarn.lock")
     return b"__metadata:" in lock[:2000] if lock is not None else read(".yarnrc.yml") is not None
 

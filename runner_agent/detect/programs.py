@@ -18,7 +18,7 @@ from runner_agent.detect.tools import NODE_SOURCES, PYTHON_SOURCES, tool_of
 
 _TS = (*NODE_SOURCES, ".yaml", ".yml")
 _INTERPRETERS: Mapping[str, tuple[str, ...]] = {
-    "node": NODE_SOURCES,
+    **dict.fromkeys(("node", "pm2-runtime"), NODE_SOURCES),
     **dict.fromkeys(("tsx", "ts-node", "ts-node-esm", "swc-node", "babel-node", "vite-node", "esrun", "jiti", "esno"), _TS),
     "php": (),  # reads each file anew for each request
     **dict.fromkeys(("ruby", "rackup", "puma", "bundle", "rails"), (".rb", ".ru", ".erb", ".haml", ".slim", ".yml")),
@@ -220,6 +220,8 @@ def _without_reloader(rest: tuple[Word, ...], read: Reader) -> tuple[Word, ...]:
         return (rest[0], *(after if after and after[0].value == "run" else (Word("run", "run"), *after)))
     if name == "cargo" and values[:2] == ["watch", "-x"] and len(values) == 3 and values[2].startswith("run"):
         return (rest[0], *words(shlex.split(values[2])))
+    if name in ("pm2", "forever") and values[:1] == ["start"]:
+        return _in_front(rest)
     if name == "watchexec" and "--" in values:
         return tuple(arguments[values.index("--") + 1 :]) or rest
     if name in ("watchmedo",) and values[:1] == ["auto-restart"] and "--" in values:
@@ -227,6 +229,18 @@ def _without_reloader(rest: tuple[Word, ...], read: Reader) -> tuple[Word, ...]:
     if name == "watchfiles" and values and not values[0].startswith("-") and " " in values[0]:
         return words(shlex.split(values[0]))
     return rest
+
+
+def _in_front(rest: tuple[Word, ...]) -> tuple[Word, ...]:
+    """``pm2 start x`` goes on behind its caller, who ends: the app itself takes its place; an ecosystem file has pm2-runtime."""
+    script = next((word for word in rest[2:] if _is_a_file(word.value)), None)
+    if script is None:
+        return rest
+    if (rest[0].value == "pm2" and ".config." in script.value) or script.value.endswith((".json", ".yml")):
+        return (Word("pm2-runtime", "pm2-runtime"), *rest[2:])
+    after = rest[rest.index(Word("--", "--")) + 1 :] if Word("--", "--") in rest else ()
+    python = script.value.endswith(".py")
+    return (Word("python3", "python3") if python else Word("node", "node"), script, *after)
 
 
 def _no_watch(arguments: Sequence[Word]) -> list[Word]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 SEPARATORS = ("&&", "||", ";", "&", "|")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
+_VARIABLE = re.compile(r"\$\{\w+(:?[-=+?][^{}`$()<>|&;\s]*)?\}")
+"""``${PORT:-3000}``: a word's part that any program gets as a value."""
 _NOT_SIMPLE = re.compile(r"`|\$\(|<|>|\n|^\s*(if|for|while|case|until|function)\b|[(){}]")
 
 
@@ -104,4 +106,4 @@ def _end_of_word(script: str, at: int) -> int | None:
 
 
 def _unquoted(raw: str) -> str:
-    return re.sub(r"'[^']*'|\"[^\"]*\"", "", raw)
+    return _VARIABLE.sub("", re.sub(r"'[^']*'|\"[^\"]*\"", "", raw))

@@ -27,6 +27,8 @@ NODE_SOURCES = (
     ".pug",
     ".hbs",
 )
+SITE_SOURCES = (*NODE_SOURCES, ".css", ".scss", ".sass", ".less", ".vue", ".svelte", ".astro", ".md", ".mdx", ".njk", ".liquid")
+"""Of what a build makes a site of."""
 PYTHON_SOURCES = (".py", ".html", ".jinja", ".jinja2", ".j2", ".toml", ".yaml", ".yml", ".json")
 """Templates as well: Flask, Django and Jinja keep them in memory unless their own reloader runs."""
 
@@ -336,6 +338,26 @@ def tool_of(program: str, arguments: Sequence[str]) -> Tool | None:
     if found is not None and found.name in ("eleventy", "stencil") and "--serve" not in arguments:
         return None
     return found
+
+
+_USUAL_PORTS: Mapping[str, int] = {
+    **dict.fromkeys(("vite", "react-router", "remix", "svelte-kit", "vitepress"), 5173),
+    **dict.fromkeys(("next", "nuxt", "vinxi", "solid-start", "rsbuild", "react-scripts", "docusaurus", "waku", "nest"), 3000),
+    **dict.fromkeys(("rspack", "vue-cli", "webpack", "eleventy"), 8080),
+    **dict.fromkeys(("angular", "ember"), 4200),
+    "astro": 4321,
+    "gatsby": 8000,
+    "parcel": 1234,
+    "storybook": 6006,
+    "expo": 8081,
+    "ionic": 8100,
+    "quasar": 9000,
+}
+
+
+def usual_port(tool: str) -> int:
+    """Where a tool serves when nobody says; 0 when that is not known."""
+    return _USUAL_PORTS.get(tool, 0)
 
 
 def without(arguments: Sequence[Word], replaced: Sequence[str], dropped: Sequence[str]) -> tuple[Word, ...]:

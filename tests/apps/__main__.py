@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument(
         "--patience", type=float, default=1.0, help="times the seconds that a project has, on a machine with other work"
     )
+    parser.add_argument("--template", default="", help="another SandboxTemplate than the default, such as one with another image")
     parser.add_argument("--missing", action="store_true", help="only those without a good result of this revision")
     parser.add_argument("--list", action="store_true", help="print the names and run nothing")
     parser.add_argument("--no-page", action="store_true", help="leave docs/apps.md as it is")
@@ -54,7 +55,7 @@ def main() -> int:
         print(f"no cluster: {state.kubeconfig} does not exist. Run `make up` first.", file=sys.stderr)
         return 1
     try:
-        records = asyncio.run(run(state, chosen, revision, arguments.jobs))
+        records = asyncio.run(run(state, chosen, revision, arguments.jobs, arguments.template))
     except (asyncio.CancelledError, KeyboardInterrupt):
         print("ended early; --missing goes on from here", file=sys.stderr)
         records = []
@@ -65,7 +66,7 @@ def main() -> int:
     return 0 if records and all(record.passed for record in records) else 1
 
 
-async def run(state: State, chosen: list[Expectation], revision: str, jobs: int = JOBS) -> list[Record]:
+async def run(state: State, chosen: list[Expectation], revision: str, jobs: int = JOBS, template: str = "") -> list[Record]:
     """Saves and prints each record as its project ends."""
     turns = asyncio.Semaphore(jobs)
     task = asyncio.current_task()
@@ -84,7 +85,7 @@ async def run(state: State, chosen: list[Expectation], revision: str, jobs: int 
         print(page.line(record), flush=True)
         return record
 
-    async with open_stage(state) as stage:
+    async with open_stage(state, template) as stage:
         return list(await asyncio.gather(*(one(stage, project) for project in chosen)))
 
 

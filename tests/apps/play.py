@@ -228,7 +228,7 @@ async def play(stage: Stage, project: Expectation, revision: str) -> Record:
         record.failure = f"corpus: {_cut(str(error))}"
         return record
     context = await stage.browser.new_context(viewport={"width": 1100, "height": 720})
-    sandbox = await stage.client.apply(f"app-{project.name}", {})
+    sandbox = await stage.client.apply(f"app-{project.name}", stage.spec)
     acting = Play(stage, project, record, folder, sandbox, await context.new_page())
     try:
         await sandbox.wait_ready()
@@ -268,7 +268,7 @@ async def _acts(acting: Play) -> None:
 async def _remedied(acting: Play) -> None:
     """What the sentence asks for is done: then it comes up, on the page that is open."""
     project = acting.project
-    await acting.stage.client.apply(acting.sandbox.name, project.remedy)
+    await acting.stage.client.apply(acting.sandbox.name, {**acting.stage.spec, **(project.remedy or {})})
     if await seeing.until(acting.page, lambda text: project.text in text, project.ready) is None:
         raise StepError(f"remedy: the page does not come; it says: {_cut(await seeing.shown(acting.page))}")
     acting.record.notes.append("does come up when told so")

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from playwright.async_api import Browser
 
@@ -42,6 +43,12 @@ class Stage:
     browser: Browser
     copies: Path
     results: Path
+    template: str = ""
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Empty, but for another template than the cluster's default."""
+        return {"templateRef": {"name": self.template}} if self.template else {}
 
     async def kubectl_sandbox(self, *arguments: str | Path) -> str:
         """What a person types. Returns its standard output. CommandError, TimeoutError."""
@@ -101,7 +108,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(state: State) -> AsyncIterator[Stage]:
+async def open_stage(state: State, template: str = "") -> AsyncIterator[Stage]:
     """Everything on it is gone afterwards, but the results."""
     cluster = Cluster(state)
     namespace = f"apps-{secrets.token_hex(3)}"
@@ -109,7 +116,7 @@ async def open_stage(state: State) -> AsyncIterator[Stage]:
     copies = Path(tempfile.mkdtemp(prefix="apps-"))
     try:
         async with Client.from_kubeconfig(made.kubeconfig) as client, chromium() as browser:
-            yield Stage(cluster, made, client, browser, copies, state.root / "apps")
+            yield Stage(cluster, made, client, browser, copies, state.root / "apps", template)
     finally:
         made.kubeconfig.unlink(missing_ok=True)
         shutil.rmtree(copies, ignore_errors=True)

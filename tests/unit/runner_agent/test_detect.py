@@ -47,7 +47,7 @@ def test_a_procfile_with_a_nul_makes_a_command_that_can_be_run() -> None:
 
 def test_a_static_site_is_served_and_needs_no_restart() -> None:
     found = plan({"index.html": "", "style.css": ""})
-    assert (found.framework, found.reloads, found.command[-2:]) == ("static", True, ("3000", "."))
+    assert (found.framework, found.reloads, found.command[-3:]) == ("static", True, ("3000", ".", "index.html"))
     assert not found.triggered_by(["style.css", "index.html"])
 
 

@@ -230,7 +230,7 @@ def test_scripts_that_call_scripts_are_followed(files: dict[str, str], expected:
         ),
         ({"dev": "run-p web api", "web": "vite", "api": "node api.js"}, f"exec env -u PORT run-p 'web -- {VITE}' api"),
         ({"dev": "run-s build serve", "build": "tsc", "serve": "node a.js"}, "npm run dev"),
-        ({"dev": "node api.js & vite"}, f"env -u PORT node api.js & vite {VITE}"),
+        ({"dev": "node api.js & vite"}, f"unset PORT; node api.js & vite {VITE}"),
     ],
 )
 def test_of_several_programs_the_front_end_gets_the_port(scripts: dict[str, str], expected: str) -> None:
@@ -303,3 +303,114 @@ def test_a_given_command_finds_what_the_project_installed() -> None:
     assert plan.command[-2:] == ("uvicorn", "main:app")
     assert "$PWD/.venv/bin" in plan.command[2]
     assert detect.declared(["sleep", "60"], Files({})).command == ("sleep", "60")
+
+
+@pytest.mark.parametrize(
+    ("scripts", "expected"),
+    [
+        ({"server": "nodemon index.js", "test": "jest"}, "exec node index.js"),
+        ({"dve": "vite"}, f"npm run dve -- {VITE}"),
+        ({"build": "vite build", "local": "vite"}, f"npm run local -- {VITE}"),
+        ({"watch": "webpack serve", "build": "webpack"}, f"npm run watch -- {AT}"),
+        ({"storybook": "storybook dev", "page": "vite"}, f"npm run page -- {VITE}"),
+        ({"dev": "vite --port ${PORT:-5173}"}, f"exec vite {VITE}"),
+        ({"start": "pm2 start server.js -i max"}, "exec node server.js"),
+        ({"start": "pm2 start ecosystem.config.js"}, "exec pm2-runtime ecosystem.config.js"),
+    ],
+)
+def test_a_script_of_any_name_serves_when_its_program_is_known_to(scripts: dict[str, str], expected: str) -> None:
+    assert text(run({"package.json": package(scripts), "index.js": "", "server.js": ""})) == expected
+
+
+@pytest.mark.parametrize(
+    ("dependencies", "more", "expected"),
+    [
+        (["vite"], {"index.html": "<script type=module src=/src/main.jsx>"}, f"exec vite {VITE}"),
+        (["next", "vite"], {}, "exec next dev --hostname 0.0.0.0 --port 3000"),
+        (["vitepress"], {"docs/.vitepress/config.js": ""}, f"exec vitepress dev docs {AT}"),
+        (["nx"], {"apps/web/project.json": '{"name": "shop", "targets": {"serve": {}}}'}, "exec nx serve shop --port=3000"),
+        (["express"], {"server.js": "app.listen(1)"}, "node server.js"),
+        (["@types/bun"], {"index.ts": "Bun.serve({})"}, "bun index.ts"),
+    ],
+)
+def test_without_a_script_the_dependencies_or_a_listening_file_say_what_serves(
+    dependencies: list[str], more: dict[str, str], expected: str
+) -> None:
+    content = json.dumps({"name": "x", "devDependencies": dict.fromkeys(dependencies, "1")})
+    assert text(run({"package.json": content, **more})) == expected
+
+
+def test_a_script_that_shows_what_nobody_built_gives_way_to_the_dev_server() -> None:
+    scripts = {"start": "next start", "build": "next build"}
+    assert text(run({"package.json": package(scripts, dependencies={"next": "15"})})) == (
+        "exec next dev --hostname 0.0.0.0 --port 3000"
+    )
+
+
+@pytest.mark.parametrize("script", ["vite build && vite preview", "npm run build && serve -s dist", "next build && next start"])
+def test_what_is_built_before_it_is_served_is_built_again_for_every_source(script: str) -> None:
+    plan = run({"package.json": package({"start": script, "build": "vite build"}, dependencies={"next": "15"})})
+    assert plan.shown == "npm run start"
+    assert plan.triggered_by(["src/App.vue"])
+    assert plan.triggered_by(["src/style.css"])
+    assert not plan.reloads
+
+
+def test_a_server_without_a_package_runs_and_a_pages_own_script_does_not() -> None:
+    assert text(run({"server.js": "require('http').createServer().listen(1)", "index.html": ""})) == "node server.js"
+    assert run({"index.js": "socket.listen(1)", "index.html": ""}).framework == "static"
+
+
+@pytest.mark.parametrize(
+    ("scripts", "expected"),
+    [
+        (
+            {"dev": 'concurrently "vite --port 5000" "wait-on http://localhost:5000 tcp:4000 && electron ."'},
+            f"exec env -u PORT concurrently 'vite {VITE}' 'wait-on http://localhost:3000 tcp:4000 && electron .'",
+        ),
+        (
+            {"dev": 'concurrently "vite" "npm:app"', "app": "wait-on tcp:5173 && electron ."},
+            "exec env -u PORT concurrently vite 'npm run app'",
+        ),
+    ],
+)
+def test_what_waits_for_the_web_finds_it(scripts: dict[str, str], expected: str) -> None:
+    assert text(run({"package.json": package(scripts)})) == expected
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        (
+            "lerna run dev --parallel",
+            f"env -u PORT lerna run dev --stream --scope=api & lerna run dev --stream --scope=web -- {VITE}",
+        ),
+        ("yarn workspaces foreach -Api run dev", f"env -u PORT yarn workspace api run dev & yarn workspace web run dev {VITE}"),
+        ("bun --filter '*' dev", f"env -u PORT bun run --cwd p/api dev & bun run --cwd p/web dev {VITE}"),
+        ("pnpm recursive run dev", f"env -u PORT pnpm --filter api run dev & pnpm --filter web run dev {VITE}"),
+        ("pnpm -r --filter './p/*' dev", f"env -u PORT pnpm --filter api run dev & pnpm --filter web run dev {VITE}"),
+    ],
+)
+def test_of_all_workspaces_the_front_end_gets_the_port(script: str, expected: str) -> None:
+    files = {
+        "package.json": package({"dev": script}, workspaces=["p/*"]),
+        "p/web/package.json": json.dumps({"name": "web", "scripts": {"dev": "vite"}}),
+        "p/api/package.json": json.dumps({"name": "api", "scripts": {"dev": "node index.js"}}),
+    }
+    assert text(run(files)) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "manager"),
+    [
+        ("pnpm@9.x", "pnpm@9"),
+        ("pnpm@9", "pnpm@9"),
+        ("pnpm", "pnpm@10"),
+        ("yarn@stable", "@yarnpkg/cli-dist@4"),
+        ("yarn@1", "yarn@1"),
+    ],
+)
+def test_a_package_manager_without_an_exact_version_is_still_the_one_that_was_named(said: str, manager: str) -> None:
+    content = json.dumps({"packageManager": said, "dependencies": {"ms": "2"}})
+    (found,) = detect.installs(Files({"package.json": content}))
+    assert f" {manager})" in found.command[2]

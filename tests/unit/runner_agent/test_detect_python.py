@@ -143,3 +143,97 @@ def test_it_runs_where_the_image_has_its_program(files: dict[str, str], command:
     assert program == command.split(maxsplit=1)[0]
     plan = detect.plan(Files(files), None, 3000, (program or "",))
     assert " ".join(plan.command) == command
+
+
+def command_of(files: dict[str, str]) -> str:
+    return " ".join(detect.plan(Files(files), None, 3000).command)
+
+
+AT = "--host 0.0.0.0 --port 3000"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"todo.py": "app = Flask(__name__)"}, f"flask --app todo run --debug --no-reload {AT}"),
+        ({"chat_api.py": "api = FastAPI()", "models.py": "x = FastAPI()", "z.py": "import models"}, f"uvicorn chat_api:api {AT}"),
+        ({"pkg/__init__.py": "", "pkg/web.py": "api = FastAPI()"}, f"uvicorn pkg.web:api {AT}"),
+        ({"pkg/__init__.py": "", "pkg/__main__.py": "import uvicorn\nuvicorn.run('pkg.a:x')"}, "python3 -m pkg"),
+        ({"sales.py": "import streamlit as st\nimport charts", "charts.py": "import streamlit"}, "streamlit run sales.py"),
+        ({"app.py": "from shiny import App, ui\napp = App(ui.page(), None)"}, f"shiny run app.py {AT}"),
+        ({"app.py": "from shiny.express import ui"}, f"shiny run app.py {AT}"),
+        (
+            {"notebook.py": "import marimo\napp = marimo.App()\nif __name__ == '__main__':\n    app.run()"},
+            f"marimo run notebook.py {AT}",
+        ),
+        ({"main.py": "from bokeh.plotting import curdoc"}, "bokeh serve main.py --address 0.0.0.0 --port 3000"),
+        ({"app.py": "import falcon.asgi\napp = falcon.asgi.App()"}, f"uvicorn app:app {AT}"),
+        ({"server.py": "from blacksheep import Application\napp = Application()"}, f"uvicorn server:app {AT}"),
+        ({"asgi.py": "async def app(scope, receive, send): ..."}, f"uvicorn asgi:app {AT}"),
+        (
+            {"wsgi.py": "def application(environ, start_response): ...", "requirements.txt": "gunicorn"},
+            "gunicorn --bind 0.0.0.0:3000 --threads 8 wsgi:application",
+        ),
+        ({"wsgi.py": "def application(environ, start_response): ..."}, "make_server('0.0.0.0', 3000, m.application, S)"),
+        ({"index.py": "from app import app\napp.run()", "app.py": "import dash\napp = dash.Dash()"}, "python index.py"),
+        ({"x.py": "from http.server import test\ntest()", "main.py": "print(1)"}, "python3 main.py"),
+        ({"mkdocs.yml": ""}, "mkdocs serve -a 0.0.0.0:3000"),
+        ({"docs/conf.py": "project = 'x'"}, f"sphinx_autobuild docs /tmp/sphinx {AT}"),
+        ({"a.ipynb": "{}", "requirements.txt": "voila"}, "voila a.ipynb"),
+    ],
+)
+def test_an_app_is_known_by_what_it_makes_not_by_its_files_name(files: dict[str, str], expected: str) -> None:
+    assert expected in command_of(files)
+
+
+@pytest.mark.parametrize(
+    ("files", "shown"),
+    [
+        ({"a.py": "# /// script\n# dependencies = [\n#   'bottle',\n# ]\n# ///\nimport bottle"}, "pip install bottle"),
+        (
+            {"environment.yml": "dependencies:\n  - python=3.11\n  - flask=3.0\n  - pip\n  - pip:\n    - flask-cors==4.0.1\n"},
+            "pip install 'flask==3.0.*' flask-cors==4.0.1",
+        ),
+        ({"mkdocs.yml": "theme:\n  name: material\n"}, "pip install mkdocs mkdocs-material"),
+        ({"mkdocs.yml": "", "requirements.txt": "mkdocs-material"}, "pip install -r requirements.txt"),
+        (
+            {"docs/conf.py": "project = 'x'", "docs/requirements.txt": "sphinx"},
+            "pip install -r docs/requirements.txt sphinx-autobuild",
+        ),
+        ({"main.py": "import db", "db.py": "import sqlalchemy, redis", "redis.py": ""}, "pip install sqlalchemy"),
+    ],
+)
+def test_packages_are_found_wherever_a_project_lists_them(files: dict[str, str], shown: str) -> None:
+    assert [each.shown for each in detect.installs(Files(files))] == [shown]
+
+
+def test_a_member_of_the_workspace_is_imported_from_the_tree_and_never_asked_of_an_index() -> None:
+    files = {
+        "pyproject.toml": "[project]\nname='r'\ndependencies=['core','absent']\n[tool.uv.workspace]\nmembers=['packages/*']\n"
+        "[tool.uv.sources]\ncore={workspace=true}\nabsent={workspace=true}\n",
+        "packages/core/pyproject.toml": "[project]\nname='core'\ndependencies=['fastapi','uvicorn']",
+        "packages/core/src/core/__init__.py": "",
+        "main.py": "import core\napp = FastAPI()",
+    }
+    (found,) = detect.installs(Files(files))
+    assert found.shown == "pip install fastapi uvicorn"
+    assert '"$PWD"/packages/core/src' in found.command[2]
+    more = {**files, "packages/core/pyproject.toml": "[project]\nname='core'\ndependencies=['fastapi','uvicorn','redis']"}
+    assert detect.installs(Files(more))[0].manifests != found.manifests
+
+
+@pytest.mark.parametrize("wrong", ["def broken(:", "x = (1,\n", "print 'hello'", '"""', "if True:"])
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"todo.py": "from flask import Flask\napp = Flask(__name__)\n@app.get('/')\ndef index():\n    return ''\n"},
+        {"main.py": "from fastapi import FastAPI\napi = FastAPI()\n"},
+        {"app.py": "import streamlit as st\nst.title('x')\n"},
+        {"app.py": "from flask import Flask\napp = Flask(__name__)\nif __name__ == '__main__':\n    app.run(debug=True)\n"},
+        {"srv.py": "import http.server\nif __name__ == '__main__':\n    http.server.test()\n"},
+    ],
+)
+def test_a_syntax_error_leaves_an_app_what_it_was(files: dict[str, str], wrong: str) -> None:
+    broken = {name: content + "\n" + wrong + "\n" for name, content in files.items()}
+    assert command_of(broken) == command_of(files)
+    assert detect.installs(Files(broken)) == detect.installs(Files(files))

@@ -1,0 +1,3 @@
+require("http")
+  .createServer((request, response) => response.end("FROM THE API"))
+  .listen(process.env.PORT || 4000);

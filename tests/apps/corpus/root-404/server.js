@@ -1,0 +1,6 @@
+require("http")
+  .createServer((request, response) => {
+    response.writeHead(404, { "Content-Type": "text/html" });
+    response.end("<!doctype html><body><h1>HELLO ONE</h1></body>");
+  })
+  .listen(process.env.PORT);

@@ -1,0 +1,3 @@
+from markupsafe import escape
+
+TEXT = escape("Written in the package")

@@ -1,0 +1,3 @@
+import "./style.css";
+
+document.getElementById("app").innerHTML = "<h1>HELLO ONE</h1>";

@@ -237,7 +237,7 @@ def _of_shell_file(content: str, path: str) -> str:
 
 
 def _replit(read: Reader) -> Iterator[Recipe]:
-    document = toml(read(".replit"))
+    document = toml(_text(read, ".replit").encode())
     run = document.get("run")
     run = shlex.join(texts(run)) if isinstance(run, list) else run
     if isinstance(run, str) and run.strip():

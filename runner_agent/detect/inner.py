@@ -31,7 +31,7 @@ def apps_inside(read: Reader, port: int, find: Find) -> list[Inside]:
     for folder in folders(read):
         for each in [folder, *(f"{folder}/{name}" for name in folders(read, folder))]:
             looked += 1
-            if looked > _FOLDERS or (each != folder and found and found[-1][0] == folder):
+            if looked > _FOLDERS or (each != folder and found and found[-1][0] == folder and not _is_pages(found[-1])):
                 break
             try:
                 plan = find(below(read, each), port)
@@ -39,14 +39,18 @@ def apps_inside(read: Reader, port: int, find: Find) -> list[Inside]:
                 continue
             if plan is not None:
                 found.append((each, plan))
-    apps = [each for each in found if each[1].framework != "static"]
-    return apps or found
+    apps = [each for each in found if not _is_pages(each)]
+    return apps or [each for each in found if not any(each[0].startswith(f"{folder}/") for folder, _ in found)]
+
+
+def _is_pages(app: Inside) -> bool:
+    return app[1].framework == "static"
 
 
 def plan_inside(read: Reader, port: int, find: Find) -> Plan | None:
     """The only app below the top, or the only front end together with the one server beside it. Names decide between several."""
     apps = apps_inside(read, port, find)
-    front = _meant([each for each in apps if each[1].reloads and each[1].framework != "static"], _FRONT)
+    front = _meant([each for each in apps if each[1].reloads and not _is_pages(each)], _FRONT)
     back = _meant([each for each in apps if not each[1].reloads], _BACK)
     if len(apps) == 1:
         return _inside(read, *apps[0])

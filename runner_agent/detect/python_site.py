@@ -30,7 +30,7 @@ def python_site(read: Reader) -> Site | None:
     """That of the tree as a whole; None for a tree without one."""
     for name in ("mkdocs.yml", "mkdocs.yaml"):
         if read(name) is not None:
-            theme = re.search(r"^\s*(?:theme:\s*|name:\s*)[\"']?material\b", text(read, name), re.MULTILINE)
+            theme = re.search(r"^[ \t]*(?:theme|name):[ \t]*[\"']?material\b", text(read, name), re.MULTILINE)
             packages = ("mkdocs", "mkdocs-material") if theme else ("mkdocs",)
             return Site("mkdocs", f"mkdocs serve -a {_ANY}:{{port}}", packages, requirements=_listed(read, "docs"))
     if read("pelicanconf.py") is not None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from runner_agent.detect.python_local import local
@@ -83,7 +84,7 @@ def _included(read: Reader, path: str) -> tuple[str, ...]:
     found = [path]
     for each in found:
         folder = each.rpartition("/")[0]
-        for name in re.findall(r"^\s*(?:-r|-c|--requirement|--constraint)[ =]+(\S+)", text(read, each), re.MULTILINE):
+        for name in re.findall(r"^[ \t]*(?:-r|-c|--requirement|--constraint)[ =]+(\S+)", text(read, each), re.MULTILINE):
             target = f"{folder}/{name}".strip("/") if not name.startswith("../") else name.removeprefix("../")
             if target not in found and len(found) < 20:
                 found.append(target)
@@ -197,19 +198,21 @@ def _versions(said: str) -> str:
     return ",".join(parts)
 
 
-_SCRIPT = re.compile(r"^# /// script\s*$\n((?:^#(?: .*)?$\n)+?)^# ///\s*$", re.MULTILINE)
-"""The block in which a single file says what it needs (PEP 723)."""
-
-
 def _of_script(read: Reader) -> Wanted | None:
+    """Of a single file that says in a block of its own what it needs (PEP 723)."""
     for path in [name for name in read.names("") if name.endswith(".py")][:_SCRIPTS]:
-        if (match := _SCRIPT.search(text(read, path).replace("\r\n", "\n"))) is None:
-            continue
-        document = toml("\n".join(line[2:] for line in match[1].splitlines()).encode())
+        document = toml(_block(text(read, path)).encode())
         python = document.get("requires-python", "")
         if lines := texts(document.get("dependencies")):
             return Wanted(tuple(lines), (), python if isinstance(python, str) else "", path, (path,))
     return None
+
+
+def _block(content: str) -> str:
+    """The TOML between ``# /// script`` and ``# ///``, "" without such a block."""
+    inside = content.replace("\r\n", "\n").partition("# /// script\n")[2]
+    found = list(takewhile(lambda line: line.startswith("#") and line.rstrip() != "# ///", inside.split("\n")))
+    return "\n".join(line[2:] for line in found)
 
 
 _NOT_OF_PYPI = {"python", "pip", "nodejs", "conda", "mamba", "setuptools", "wheel", "compilers", "gxx_linux-64", "cudatoolkit"}

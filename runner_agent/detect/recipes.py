@@ -37,6 +37,9 @@ _INSTALLS = re.compile(
 )
 """What has been done before anything runs."""
 _DEPTH = 4
+_CHARACTERS = 32 * 1024
+_LINES = 60
+"""Of one task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,15 @@ def recipes(read: Reader) -> Iterator[Recipe]:
         yield from find(read)
 
 
+def _text(read: Reader, path: str) -> str:
+    """Content of a file that people write by hand; "" for a larger one."""
+    content = text(read, path)
+    return content if len(content) <= _CHARACTERS else ""
+
+
 def _procfile(read: Reader) -> Iterator[Recipe]:
     for name in ("Procfile", "Procfile.dev"):
-        for process, script in re.findall(r"^([\w-]+):\s*(.+)$", text(read, name), re.MULTILINE):
+        for process, script in re.findall(r"^([\w-]+):\s*(.+)$", _text(read, name), re.MULTILINE):
             if process == "web":
                 yield Recipe(script.strip(), name, script.strip(), True)
 
@@ -81,7 +90,7 @@ def _procfile(read: Reader) -> Iterator[Recipe]:
 
 def _makefile(read: Reader) -> Iterator[Recipe]:
     name = next((each for each in ("Makefile", "makefile", "GNUmakefile") if read(each) is not None), None)
-    content = text(read, name).replace("\\\n", " ") if name is not None else ""
+    content = _text(read, name).replace("\\\n", " ") if name is not None else ""
     variables = {
         key: value.strip() for key, value in re.findall(r"^(?:export\s+)?(\w+)\s*[:?]?=[ \t]*([^#\n]*)", content, re.MULTILINE)
     }
@@ -99,7 +108,7 @@ def _makefile(read: Reader) -> Iterator[Recipe]:
 
 def _justfile(read: Reader) -> Iterator[Recipe]:
     name = next((each for each in ("justfile", "Justfile", ".justfile") if read(each) is not None), None)
-    content = text(read, name) if name is not None else ""
+    content = _text(read, name) if name is not None else ""
     variables = dict(re.findall(r"^(\w+)\s*:=\s*[\"']([^\"'\n]*)[\"']", content, re.MULTILINE))
     for parameters in re.findall(r"^@?[\w-]+((?:\s+\w+=[\"']?[\w./-]+[\"']?)+)\s*:(?!=)", content, re.MULTILINE):
         variables |= dict(re.findall(r"(\w+)=[\"']?([\w./-]+)", parameters))
@@ -157,7 +166,7 @@ def _lines(
         if inner is None:
             return None
         found += [each for each in inner if not _INSTALLS.fullmatch(each)]
-    return found
+    return found if len(found) <= _LINES else None
 
 
 # Tables
@@ -166,7 +175,7 @@ def _lines(
 def _taskfile(read: Reader) -> Iterator[Recipe]:
     """``tasks: {dev: {cmds: […]}}``, by the indentation of its lines: a YAML reader would be a dependency of every pod."""
     name = next((each for each in ("Taskfile.yml", "Taskfile.yaml", "taskfile.yml") if read(each) is not None), None)
-    lines = text(read, name).splitlines() if name is not None else []
+    lines = _text(read, name).splitlines() if name is not None else []
     for task in _NAMES:
         start = next((i for i, line in enumerate(lines) if re.match(rf"\s+{task}:", line)), None)
         if start is None:
@@ -177,7 +186,7 @@ def _taskfile(read: Reader) -> Iterator[Recipe]:
             if line.strip() and len(line) - len(line.lstrip()) <= indent:
                 break
             body.append(line)
-        found = re.findall(r"^\s*(?:- (?:cmd: )?|cmd: ?)(.+)$|^\s*([^\s:][^:]* [^:]*)$", "\n".join(body), re.MULTILINE)
+        found = re.findall(r"^[ \t]*(?:- (?:cmd: )?|cmd: ?)(.+)$|^[ \t]*([^\s:][^:\n]* [^:\n]*)$", "\n".join(body), re.MULTILINE)
         commands = [_unquoted(one or other) for one, other in found]
         commands = [each for each in commands if not _INSTALLS.fullmatch(each)]
         if commands and not any("{{" in each or each.startswith("task:") for each in commands):
@@ -211,7 +220,7 @@ def _shell_files(read: Reader) -> Iterator[Recipe]:
         for stem in ("dev", "run", "start", "serve", "run_dev", "run-dev", "start_server", "entrypoint"):
             path = f"{folder}/{stem}.sh".lstrip("/")
             if read(path) is not None:
-                yield Recipe(_of_shell_file(text(read, path), path), path, f"sh {path}", True)
+                yield Recipe(_of_shell_file(_text(read, path), path), path, f"sh {path}", True)
 
 
 def _of_shell_file(content: str, path: str) -> str:
@@ -228,7 +237,7 @@ def _of_shell_file(content: str, path: str) -> str:
 
 
 def _replit(read: Reader) -> Iterator[Recipe]:
-    document = toml(read(".replit"))
+    document = toml(_text(read, ".replit").encode())
     run = document.get("run")
     run = shlex.join(texts(run)) if isinstance(run, list) else run
     if isinstance(run, str) and run.strip():
@@ -239,7 +248,7 @@ def _replit(read: Reader) -> Iterator[Recipe]:
 
 def _devcontainer(read: Reader) -> Iterator[Recipe]:
     for name in (".devcontainer/devcontainer.json", ".devcontainer.json"):
-        content = re.sub(r"^\s*//.*$", "", text(read, name), flags=re.MULTILINE)
+        content = re.sub(r"^[ \t]*//.*$", "", _text(read, name), flags=re.MULTILINE)
         said = json_object(re.sub(r",(\s*[}\]])", r"\1", content).encode())
         for key in ("postAttachCommand", "postStartCommand"):
             value = said.get(key)
@@ -250,7 +259,7 @@ def _devcontainer(read: Reader) -> Iterator[Recipe]:
 
 
 def _dockerfile(read: Reader) -> Iterator[Recipe]:
-    content = re.sub(r"\\\s*\n", " ", text(read, "Dockerfile"))
+    content = re.sub(r"\\\s*\n", " ", _text(read, "Dockerfile"))
     last = content[content.rfind("\nFROM ") + 1 :]
     said = {word.upper(): _docker_words(value) for word, value in re.findall(r"(?mi)^(CMD|ENTRYPOINT)\s+(.+)$", last)}
     if not said:
@@ -275,7 +284,7 @@ def _docker_words(value: str) -> str:
 
 def _compose(read: Reader) -> Iterator[Recipe]:
     for name in ("docker-compose.yml", "docker-compose.yaml", "compose.yaml", "compose.yml"):
-        for value in re.findall(r"^\s+command:\s*(\S.*)$", text(read, name), re.MULTILINE):
+        for value in re.findall(r"^[ \t]+command:[ \t]*(\S.*)$", _text(read, name), re.MULTILINE):
             script = _docker_words(_unquoted(value))
             if script and script[0] not in ">|":
                 yield Recipe(script, name, script)

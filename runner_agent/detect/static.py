@@ -22,6 +22,10 @@ _SERVE = (
 _WATCHER = re.compile(r"(tailwindcss|@tailwindcss/cli|sass|postcss|lessc?|tsc|esbuild|babel|swc|webpack)\b.*\s(--watch|-w)\b")
 
 
+_SCRIPT = 2000
+"""Characters of a script that are looked at."""
+
+
 def static_plan(read: Reader, port: int, among: Sequence[str]) -> Plan | None:
     """The first of the folders ``among`` ("" is the top) with a page to begin with."""
     found = next(((folder, page) for folder in among if (page := _first_page(read, folder)) is not None), None)
@@ -49,4 +53,4 @@ def _watcher(read: Reader) -> str | None:
     """The script that makes styles or scripts of the pages anew for each change."""
     package = packages.package_at(read, "")
     scripts = package.scripts if package is not None else {}
-    return next((name for name, script in scripts.items() if _WATCHER.search(script) and "&" not in script), None)
+    return next((name for name, script in scripts.items() if _WATCHER.search(script[:_SCRIPT]) and "&" not in script), None)

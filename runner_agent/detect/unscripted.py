@@ -37,7 +37,7 @@ _ENTRIES = tuple(
     for name in ("index", "server", "app", "main")
 )
 _SERVES = (b"listen(", b"createServer", b"serve(", b"Bun.serve")
-_OF_A_PROGRAM = re.compile(rb"\brequire\(|^\s*import\b|\bBun\.serve", re.MULTILINE)
+_OF_A_PROGRAM = re.compile(rb"\brequire\(|^[ \t]*import\b|\bBun\.serve", re.MULTILINE)
 """What a page's own script has not."""
 
 

@@ -32,6 +32,7 @@ def test_a_workspace_without_a_script_at_its_top_runs_its_web_and_its_api() -> N
     files = {
         "package.json": json.dumps({"scripts": {"build": "turbo build"}, "workspaces": ["apps/*"]}),
         "apps/web/package.json": package(dev="vite"),
+        "apps/web/index.html": "",
         "apps/docs/package.json": package(dev="vite"),
         "apps/api/package.json": package(dev="tsx watch src/index.ts"),
         "apps/api/src/index.ts": "",

@@ -90,7 +90,9 @@ def static_plan(read: Reader, port: int) -> Plan | None:
     serve = (
         f'if [ -e {_STATIC} ] && command -v python3 >/dev/null; then exec python3 {_STATIC} "$0" "$1"; fi; '
         'command -v python3 >/dev/null && exec python3 -m http.server "$0" --bind 0.0.0.0 --directory "$1"; '
-        'exec npx --yes serve -l "$0" "$1"'
+        'command -v npx >/dev/null && exec npx --yes serve -l "$0" "$1"; '
+        'echo "this image has neither python3 nor npx, which serve a folder: choose an image with one, or a command of its own" >&2; '
+        "exit 127"
     )
     return Plan(("sh", "-c", serve, str(port), folder or "."), variables(port), (), True, "static", f"serve {folder or '.'}")
 

@@ -102,7 +102,7 @@ def test_it_cannot_trace_or_read_what_is_not_its_own(container: Container) -> No
 
 
 def test_no_signal_ends_the_launcher_but_those_that_ask_it_to(container: Container) -> None:
-    """Neither of a session nor, on a kernel whose Landlock keeps no signals in, of an app; SIGKILL from inside does not either."""
+    """Neither of a session nor, on a kernel whose Landlock keeps no signals in, of an app. SIGKILL from inside is none."""
     sent = " ".join(str(int(one)) for one in sorted(signal.valid_signals() - {signal.SIGTERM, signal.SIGINT}))
     done = container.enter("bash", "-c", f"for n in {sent}; do kill -$n 1 || echo cannot send $n; done; kill -9 -1")
     assert done.stdout == ""

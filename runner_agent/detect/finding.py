@@ -91,8 +91,7 @@ def static_plan(read: Reader, port: int) -> Plan | None:
         f'if [ -e {_STATIC} ] && command -v python3 >/dev/null; then exec python3 {_STATIC} "$0" "$1"; fi; '
         'command -v python3 >/dev/null && exec python3 -m http.server "$0" --bind 0.0.0.0 --directory "$1"; '
         'command -v npx >/dev/null && exec npx --yes serve -l "$0" "$1"; '
-        'echo "this image has neither python3 nor npx, which serve a folder: choose an image with one, or a command of its own" >&2; '
-        "exit 127"
+        'echo "this image has neither python3 nor npx to serve a folder with: choose another image, or a command" >&2; exit 127'
     )
     return Plan(("sh", "-c", serve, str(port), folder or "."), variables(port), (), True, "static", f"serve {folder or '.'}")
 

@@ -105,11 +105,11 @@ def until(happened: Callable[[], Any], what: str) -> Any:
     return found
 
 
-def ends(sandbox: blocking.Sandbox) -> tuple[str, str]:
-    """Reason and message of an app that cannot work."""
+def why(sandbox: blocking.Sandbox) -> str:
+    """Of an app that cannot work: what is said of it, and what its log holds."""
     with pytest.raises(NeverReady) as refused:
         sandbox.wait_app(timeout=120)
-    return refused.value.reason, refused.value.message
+    return "\n".join([str(refused.value), *(record.text for record in sandbox.log_records())])
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -173,24 +173,22 @@ def test_what_needs_a_shell_says_that_there_is_none_and_the_entry_point_is_not_r
     sandbox = made("bare")
     sandbox.wait_ready()
     sandbox.sync({**PAGE, "package.json": '{"name": "shop", "scripts": {"start": "node server.js"}}', "server.js": SERVER})
-    reason, message = ends(sandbox)
-    assert re.search("this image has no (shell|such program)", message), (reason, message)
-    assert "the shop is open" not in [record.text for record in sandbox.log_records()]
+    told = why(sandbox)
+    assert re.search("this image has no (shell|such program)", told), told
+    assert "the shop is open" not in told
 
 
 def test_a_static_site_says_what_an_image_needs_to_serve_it(made: Made) -> None:
     sandbox = made("shell")
     sandbox.wait_ready()
     sandbox.sync(PAGE)
-    reason, message = ends(sandbox)
-    assert "this image has neither python3 nor npx" in message, (reason, message)
+    assert "this image has neither python3 nor npx" in why(sandbox)
 
 
 def test_programs_for_another_processor_are_told_as_such(made: Made) -> None:
     sandbox = made("foreign", command=["shop"])
     sandbox.wait_ready()
     sandbox.sync(PAGE)
-    reason, message = ends(sandbox)
-    assert "another processor's" in message, (reason, message)
+    assert "another processor's" in why(sandbox)
     said = sandbox.exec("sh")
     assert (said.exit_code, "another processor's" in said.stderr.decode()) == (126, True)

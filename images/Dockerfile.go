@@ -13,9 +13,8 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=
  && find /usr/local/go/src -name '*_test.go' -delete
 
 FROM ${BASE_IMAGE}
-# python3 runs the launcher, nothing else
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates curl git procps python3 \
+ && apt-get install -y --no-install-recommends ca-certificates curl git procps \
  && apt-get clean \
  && rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/*.log /var/cache/ldconfig/aux-cache \
  && useradd --uid 1000 --user-group --create-home --shell /bin/bash sandbox \

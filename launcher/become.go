@@ -49,7 +49,7 @@ func (o order) become() error {
 		}
 	}
 	if o.landlock > 0 {
-		if err := confine(o.landlock, terminationLog); err != nil {
+		if err := confine(o.landlock, terminationLog, o.signals); err != nil {
 			return fmt.Errorf("cannot be confined by Landlock: %s", err)
 		}
 	}

@@ -51,5 +51,5 @@ func enterAs(command []string, cmdline []byte) error {
 	if s.landlock == landlockAny { // the launcher is just finding out
 		s.landlock = landlockVersion()
 	}
-	return order{s.processes, s.landlock, s.workspace, command, os.Environ()}.become()
+	return order{s.processes, s.landlock, s.workspace, command, os.Environ(), toAll}.become()
 }

@@ -7,7 +7,9 @@ import (
 )
 
 // keeperIgnores are signals that are not meant for a keeper, though it may be in reach of who sends them.
-var keeperIgnores = []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
+var keeperIgnores = []syscall.Signal{
+	syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGABRT,
+}
 
 // keep is the life of a keeper, the subreaper of one run: whatever loses its parent becomes the keeper's child, never the
 // launcher's, so that runs do not mix.

@@ -52,7 +52,7 @@ func usableLandlock(noNewPrivileges bool) int {
 			err = prctl(prSetNoNewPrivileges, 1)
 		}
 		if err == nil {
-			err = confine(version, terminationLog)
+			err = confine(version, terminationLog, keptIn)
 		}
 		result <- err
 	}()
@@ -62,19 +62,28 @@ func usableLandlock(noNewPrivileges bool) int {
 	return version
 }
 
+// signalling is whom a domain may send signals to.
+type signalling bool
+
+const (
+	keptIn signalling = false
+	// toAll is for what a person runs by exec: to end the app, or what an earlier session left, is what one enters for.
+	toAll signalling = true
+)
+
 // confine puts this thread, and all that it will start or become, into a Landlock domain. It needs no_new_privs.
 //
-// A domain cannot trace or read the memory of what is outside it, mount anything, or make device nodes; from version 6 on it cannot
-// send signals out either. So no app reaches its keeper, the launcher, or another run, though all have one user id. Nothing that an
+// A domain cannot trace or read the memory of what is outside it, mount anything, or make device nodes; from version 6 on signals can
+// be kept in it, too. So no app reaches its keeper, the launcher, or another run, though all have one user id. Nothing that an
 // app does to its own processes and files is forbidden, but for writing to the file forbidden.
-func confine(version int, forbidden string) error {
+func confine(version int, forbidden string, toWhom signalling) error {
 	writing := uint64(landlockWrite)
 	if version >= landlockTruncates {
 		writing |= landlockTruncate
 	}
 	attributes := [3]uint64{landlockRefer | landlockDevices | writing} // files, network, scopes
 	size := unsafe.Sizeof(attributes[0])
-	if version >= landlockScopes {
+	if version >= landlockScopes && toWhom == keptIn {
 		attributes[2] = landlockScopeSignal
 		size = unsafe.Sizeof(attributes)
 	}

@@ -26,7 +26,7 @@ func writeEverywhere(folder string) {
 	if err := prctl(prSetNoNewPrivileges, 1); err != nil {
 		panic(err)
 	}
-	if err := confine(landlockVersion(), forbidden); err != nil {
+	if err := confine(landlockVersion(), forbidden, keptIn); err != nil {
 		panic(err)
 	}
 	os.Symlink(forbidden, folder+"/elsewhere/link")

@@ -41,6 +41,7 @@ type order struct {
 	cwd         string
 	command     []string
 	environment []string
+	signals     signalling // always keptIn for what is handed on: only exec's commands signal others, and those become at once
 }
 
 var errNul = errors.New("its command, directory or environment holds a NUL byte")
@@ -66,7 +67,7 @@ func parseOrder(words []string) (order, error) {
 	if err1 != nil || err2 != nil || err3 != nil || count < 1 || count > len(words)-4 {
 		return order{}, errOrder
 	}
-	return order{processes, landlock, words[2], words[4 : 4+count], words[4+count:]}, nil
+	return order{processes, landlock, words[2], words[4 : 4+count], words[4+count:], keptIn}, nil
 }
 
 // Descriptors of a keeper beside handedOver.

@@ -32,7 +32,7 @@ func (l *launcher) start(id int64, command []string, cwd string, env, defaults m
 	if why := l.refused(id, command); why != "" {
 		err = errors.New(why)
 	} else {
-		made, err = startKeeper(order{l.settings.processes, l.settings.landlock, cwd, command, appEnvironment(l.environment, env, defaults)})
+		made, err = startKeeper(order{l.settings.processes, l.settings.landlock, cwd, command, appEnvironment(l.environment, env, defaults), keptIn})
 	}
 	if err != nil {
 		l.say(exited{Type: "exited", ID: id, Error: err.Error()})

@@ -94,6 +94,8 @@ func (l *launcher) run() int {
 
 // hearSignals turns signals into bytes of a pipe. Each kind has a channel of its own, as one that is full drops what comes: an end of
 // a child is told by any other, a request to end is not.
+//
+// All else that can be sent is ignored, as the runtime would end this process on most of it: a session of exec may signal what it likes.
 func (l *launcher) hearSignals() error {
 	var ends [2]int
 	if err := syscall.Pipe2(ends[:], syscall.O_CLOEXEC); err != nil {
@@ -108,6 +110,13 @@ func (l *launcher) hearSignals() error {
 				syscall.Write(ends[1], []byte{mark})
 			}
 		}(mark)
+	}
+	for number := syscall.Signal(1); number <= signals; number++ {
+		switch number {
+		case syscall.SIGCHLD, syscall.SIGTERM, syscall.SIGINT, syscall.SIGURG: // the last one is the runtime's own
+		default:
+			signal.Ignore(number)
+		}
 	}
 	return l.register(ends[0], syscall.EPOLLIN, func(uint32) {
 		count, _ := syscall.Read(ends[0], l.piece[:])

@@ -45,8 +45,8 @@ func TestLimitsAreTakenFromNothingButALauncher(t *testing.T) {
 
 func TestAnOrderArrivesAsItWasGiven(t *testing.T) {
 	for _, one := range []order{
-		{1024, 7, "/workspace", []string{"sh", "-c", "", "a\nb"}, []string{"A=", "B=x=y", ""}},
-		{0, 0, "", []string{"true"}, nil},
+		{1024, 7, "/workspace", []string{"sh", "-c", "", "a\nb"}, []string{"A=", "B=x=y", ""}, keptIn},
+		{0, 0, "", []string{"true"}, nil, keptIn},
 	} {
 		words, err := one.words()
 		must(t, err)
@@ -57,7 +57,7 @@ func TestAnOrderArrivesAsItWasGiven(t *testing.T) {
 		again, err := parseOrder(words)
 		must(t, err)
 		if !reflect.DeepEqual(one.command, again.command) || strings.Join(one.environment, "|") != strings.Join(again.environment, "|") {
-			t.Errorf("%q became %q", one, again)
+			t.Errorf("%v became %v", one, again)
 		}
 		if one.processes != again.processes || one.landlock != again.landlock || one.cwd != again.cwd {
 			t.Errorf("%v became %v", one, again)

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from runner_agent.detect import NoCommandError, Plan, hints
+from runner_agent.detect.languages import compiles
 from runner_agent.frames import Exited
 from runner_agent.launcher_link import Link, Run
 from runner_agent.logs import LogBook
@@ -359,7 +360,8 @@ class Process:
     def _post(self, port: int) -> Post:
         around, web = self._around, self.name == WEB
         setting = "spec.port" if web else f"the port of process {self.name}"
-        return Post(port, setting, web, around.listeners, lambda: around.taken(self), lambda: around.shared(self), self._usual)
+        taken, shared = lambda: around.taken(self), lambda: around.shared(self)
+        return Post(port, setting, web, around.listeners, taken, shared, self._usual, compiles(self.command_shown))
 
     def _found(self, finding: Finding) -> None:
         self.where, self.ready = finding.where, finding.answers

@@ -18,6 +18,8 @@ WRONG_SECONDS = 20.0
 """The same before it is called a mistake, when nothing of it can be served: a debugger's port opens long before the server's."""
 SILENT_SECONDS = 120.0
 """From the start of a run without any listener. A large build on a small machine may take as long before its server listens."""
+COMPILING_SECONDS = 600.0
+"""The same for what compiles before it runs: a first `go run` of a small server took more than 2 min on a busy machine."""
 UNANSWERED_SECONDS = 180.0
 """For the first page. One request is waited for all the time."""
 STOPPED_SECONDS = 8.0
@@ -67,7 +69,7 @@ class View:
     ``setting`` names its port for people, such as ``spec.port``. ``lost``: since when it does not answer any more, None when it
     never did. ``synced``: files came while it answered. ``shared``: other processes look for their ports as well, so that not
     every new listener is this one's. ``movable``: it may be served from another port; ``moved``: it is. ``usual``: from which the
-    run before was, so that nothing must be waited for.
+    run before was, so that nothing must be waited for. ``compiles``: its command builds a program before it runs it.
     """
 
     port: int
@@ -80,6 +82,7 @@ class View:
     movable: bool = True
     moved: bool = False
     usual: int | None = None
+    compiles: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +187,11 @@ def _address(one: Seen) -> str:
 
 
 def _silent(view: View) -> Finding:
-    if view.running >= SILENT_SECONDS:
+    patience = COMPILING_SECONDS if view.compiles else SILENT_SECONDS
+    if view.running >= patience:
         return Finding(
             reason="NoListener",
-            words=f"runs for more than {SILENT_SECONDS:.0f} s, but listens on no port: a server of HTTP is expected on $PORT "
+            words=f"runs for more than {patience:.0f} s, but listens on no port: a server of HTTP is expected on $PORT "
             f"({view.port}). The log says what it does; spec.command starts another program",
         )
     return Finding(words="runs, and listens on no port yet" if view.running >= _SOON_SECONDS else "")

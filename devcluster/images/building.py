@@ -45,7 +45,7 @@ def build(image: Image, options: BuildOptions, log: Path) -> Path:
         base = _base_name(builder, options)
         key = content_key(REPOSITORY, image, base, builder.kind)
         archive = images_cache() / image.name / f"{key}.tar"
-        if archive.exists() and is_described(archive) and not options.pull:
+        if archive.exists() and (is_described(archive) or not image.billed) and not options.pull:
             os.utime(archive)
             return archive
         if base == base_tag():
@@ -57,7 +57,8 @@ def build(image: Image, options: BuildOptions, log: Path) -> Path:
                 # an archive in the cache says nothing of the store, where a tag may be another work tree's
                 _build(builder, _request(image.on, base, options), archive.parent, log)
             _build_archive(builder, request, archive, log)
-            describe(REPOSITORY, image, archive, made_of)
+            if image.billed:
+                describe(REPOSITORY, image, archive, made_of)
         _forget_old(archive.parent)
         return archive
 

@@ -15,6 +15,7 @@ class Image:
     dockerfile: str
     on: "Image | None" = None  # the image of ours that it is built on; else the base
     description: str = ""  # what the development template says of it
+    billed: bool = True  # a bill of materials and a statement are written beside it; there is none of an image without packages
 
     @property
     def tag(self) -> str:

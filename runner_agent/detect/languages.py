@@ -81,6 +81,16 @@ def serves_pages_itself(read: Reader) -> bool:
     )
 
 
+_COMPILERS = frozenset(
+    ("go", "cargo", "dotnet", "swift", "mvn", "mvnw", "gradle", "gradlew", "sbt", "lein", "clojure", "clj", "mix", "crystal")
+)
+
+
+def compiles(shown: str) -> bool:
+    """Whether a command, as people see it, names a tool that builds a program before it runs it."""
+    return any(word.rpartition("/")[2] in _COMPILERS for word in re.split(r"[\s;&|()'\"]+", shown))
+
+
 def language_program(read: Reader) -> str | None:
     """The program that runs a project of such a language, such as ``go``; None for a tree without one."""
     found = language_of(read)

@@ -17,7 +17,8 @@ _SERVER = "/opt/sandbox/static_server.py"
 _SERVE = (
     f'if [ -e {_SERVER} ] && command -v python3 >/dev/null; then exec python3 {_SERVER} "$0" "$1" "$2"; fi; '
     'command -v python3 >/dev/null && exec python3 -m http.server "$0" --bind 0.0.0.0 --directory "$1"; '
-    'exec npx --yes serve -l "$0" "$1"'
+    'command -v npx >/dev/null && exec npx --yes serve -l "$0" "$1"; '
+    'echo "this image has neither python3 nor npx to serve a folder with: choose another image, or a command" >&2; exit 127'
 )
 _WATCHER = re.compile(r"(tailwindcss|@tailwindcss/cli|sass|postcss|lessc?|tsc|esbuild|babel|swc|webpack)\b.*\s(--watch|-w)\b")
 

@@ -4,6 +4,7 @@ import pytest
 
 from runner_agent import detect
 from runner_agent.detect import NoCommandError, Plan
+from runner_agent.detect.languages import compiles
 from tests.unit.runner_agent.files import Files
 
 
@@ -139,3 +140,19 @@ def test_a_language_that_the_template_has_an_image_for_is_one_command_away() -> 
         "has no Go. Switch to the image that has it: kubectl sandbox use NAME go"
     )
     assert detect.with_image(error, ("bun",)) is error
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        ("go run .", True),
+        ("cd api && exec cargo run --release", True),
+        ("./gradlew bootRun", True),
+        ("sh -c 'dotnet run'", True),
+        ("npm run dev", False),
+        ("python3 going.py", False),
+        ("", False),
+    ],
+)
+def test_a_command_that_builds_a_program_first_is_known(shown: str, expected: bool) -> None:
+    assert compiles(shown) is expected

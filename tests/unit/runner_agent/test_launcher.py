@@ -575,8 +575,13 @@ def test_what_the_user_sets_is_for_commands_and_steers_nothing_of_the_launcher()
     agent.close()
 
 
-def test_it_needs_nothing_of_the_image_not_even_a_loader() -> None:
-    assert b"ld-linux" not in launcher.built().read_bytes()
+@pytest.mark.parametrize(("architecture", "machine"), [("amd64", 62), ("arm64", 183)])
+def test_it_is_built_for_both_processors_as_a_static_program(tmp_path: Path, architecture: str, machine: int) -> None:
+    launcher.go("build", "-ldflags=-s -w", "-o", str(tmp_path / "launcher"), ".", GOARCH=architecture)
+    program = (tmp_path / "launcher").read_bytes()
+    assert program[:4] == b"\x7fELF"
+    assert int.from_bytes(program[18:20], "little") == machine, "e_machine of the ELF header"
+    assert b"ld-linux" not in program
 
 
 def test_standard_input_stays_open_and_says_nothing(agent: Agent) -> None:

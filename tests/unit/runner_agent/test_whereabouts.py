@@ -89,6 +89,8 @@ def test_beside_processes_that_still_look_for_their_ports_only_a_page_is_taken()
         (view(running=1), "", ""),
         (view(running=30), "", "runs, and listens on no port yet"),
         (view(running=121), "NoListener", "listens on no port: a server of HTTP is expected on $PORT (3000)"),
+        (view(running=599, compiles=True), "", "runs, and listens on no port yet"),
+        (view(running=601, compiles=True), "NoListener", "runs for more than 600 s"),
         (view(seen(3000, None)), "", ""),
         (view(seen(3000, None, asked=20)), "", "takes connections on port 3000, and has not answered GET / yet"),
         (view(seen(3000, None, asked=200)), "NoAnswer", "after 180 s"),

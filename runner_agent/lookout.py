@@ -41,8 +41,8 @@ _MOST = 16
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What is looked for. ``look`` reads the table; ``taken`` are ports of other processes, ``shared`` and ``usual`` as in
-    :class:`View`."""
+    """What is looked for. ``look`` reads the table; ``taken`` are ports of other processes, ``shared``, ``usual``
+    and ``asides`` as in :class:`View`."""
 
     port: int
     setting: str
@@ -51,6 +51,7 @@ class Post:
     taken: Callable[[], frozenset[int]]
     shared: Callable[[], bool]
     usual: int | None = None
+    asides: Callable[[], frozenset[int]] = frozenset
 
 
 class _Question:
@@ -190,6 +191,7 @@ class Lookout:
             movable=self._movable,
             moved=self._moved,
             usual=self._post.usual,
+            asides=self._post.asides() if len(self._questions) > 1 and self._movable else frozenset(),
         )
 
     @property

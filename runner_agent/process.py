@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
+from runner_agent import log_lines
 from runner_agent.detect import NoCommandError, Plan, hints
 from runner_agent.frames import Exited
 from runner_agent.launcher_link import Link, Run
@@ -359,7 +360,13 @@ class Process:
     def _post(self, port: int) -> Post:
         around, web = self._around, self.name == WEB
         setting = "spec.port" if web else f"the port of process {self.name}"
-        return Post(port, setting, web, around.listeners, lambda: around.taken(self), lambda: around.shared(self), self._usual)
+
+        def asides() -> frozenset[int]:
+            return log_lines.asides(around.logbook.last_lines(READ_LINES, self.name))
+
+        return Post(
+            port, setting, web, around.listeners, lambda: around.taken(self), lambda: around.shared(self), self._usual, asides
+        )
 
     def _found(self, finding: Finding) -> None:
         self.where, self.ready = finding.where, finding.answers

@@ -34,6 +34,18 @@ class Excerpt:
     from_error: bool = False
 
 
+_ASIDE = re.compile(
+    r"(?<!web )\b(?:UI|inspector|debugger|devtools|metrics|studio)\b[^:/]{0,20}:\s*"
+    r"(?:https?|wss?)://[\w.\[\]:-]{1,60}?:(\d{2,5})/?(?=\s|$)",
+    re.IGNORECASE,
+)
+
+
+def asides(lines: Iterable[str]) -> frozenset[int]:
+    """Ports that an app announces as something beside itself: ``UI: http://localhost:3001`` of Browsersync."""
+    return frozenset(int(match[1]) for line in lines if (match := _ASIDE.search(plain(line))))
+
+
 def plain(line: str) -> str:
     """A line without terminal codes; of one that was overwritten in place (a progress bar) what it said last."""
     text = _TERMINAL.sub("", line.rstrip("\r")).rpartition("\r")[2].rstrip()

@@ -41,8 +41,8 @@ _MOST = 16
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What is looked for. ``look`` reads the table; ``taken`` are ports of other processes, ``shared``, ``usual`` and
-    ``compiles`` as in :class:`View`."""
+    """What is looked for. ``look`` reads the table; ``taken`` are ports of other processes, ``shared``, ``usual``, ``compiles``
+    and ``asides`` as in :class:`View`."""
 
     port: int
     setting: str
@@ -52,6 +52,7 @@ class Post:
     shared: Callable[[], bool]
     usual: int | None = None
     compiles: bool = False
+    asides: Callable[[], frozenset[int]] = frozenset
 
 
 class _Question:
@@ -192,6 +193,7 @@ class Lookout:
             moved=self._moved,
             usual=self._post.usual,
             compiles=self._post.compiles,
+            asides=self._post.asides() if len(self._questions) > 1 and self._movable else frozenset(),
         )
 
     @property

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
+from runner_agent import log_lines
 from runner_agent.detect import NoCommandError, Plan, hints
 from runner_agent.detect.languages import compiles
 from runner_agent.frames import Exited
@@ -361,7 +362,11 @@ class Process:
         around, web = self._around, self.name == WEB
         setting = "spec.port" if web else f"the port of process {self.name}"
         taken, shared = lambda: around.taken(self), lambda: around.shared(self)
-        return Post(port, setting, web, around.listeners, taken, shared, self._usual, compiles(self.command_shown))
+
+        def asides() -> frozenset[int]:
+            return log_lines.asides(around.logbook.last_lines(READ_LINES, self.name))
+
+        return Post(port, setting, web, around.listeners, taken, shared, self._usual, compiles(self.command_shown), asides)
 
     def _found(self, finding: Finding) -> None:
         self.where, self.ready = finding.where, finding.answers

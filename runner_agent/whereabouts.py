@@ -69,7 +69,8 @@ class View:
     ``setting`` names its port for people, such as ``spec.port``. ``lost``: since when it does not answer any more, None when it
     never did. ``synced``: files came while it answered. ``shared``: other processes look for their ports as well, so that not
     every new listener is this one's. ``movable``: it may be served from another port; ``moved``: it is. ``usual``: from which the
-    run before was, so that nothing must be waited for. ``compiles``: its command builds a program before it runs it.
+    run before was, so that nothing must be waited for. ``compiles``: its command builds a program before it runs it. ``asides``:
+    ports that the app itself calls something beside it.
     """
 
     port: int
@@ -83,6 +84,7 @@ class View:
     moved: bool = False
     usual: int | None = None
     compiles: bool = False
+    asides: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,12 @@ def _usable(others: Sequence[Seen], view: View) -> list[Seen]:
     """What can be served in place of PORT, pages before all else: of a front end and its API the front end is meant."""
     answering = [(one, one.said) for one in others if isinstance(one.said, Answer) and one.said.status not in _NO_PAGES]
     wanted = [(one, said) for one, said in answering if view.movable and (said.html or not view.shared)]
-    return [one for one, _ in sorted(wanted, key=lambda pair: (not pair[1].html, pair[1].status >= 400, pair[0].port))]
+
+    def order(pair: tuple[Seen, Answer]) -> tuple[bool, bool, bool, int]:
+        one, said = pair
+        return not said.html, said.status >= 400, one.port in view.asides, one.port
+
+    return [one for one, _ in sorted(wanted, key=order)]
 
 
 def _settled(others: Sequence[Seen], usable: Sequence[Seen]) -> bool:

@@ -83,6 +83,8 @@ def _at_the_top(read: Reader, port: int, programs: Collection[str] = ()) -> Plan
     found = python_plan(read, port)
     if found is None or found.framework == "python":  # a program that is not known to serve
         found = (recipe_plan(read, port) if language is None else None) or found
+    elif found.framework == "script":  # not even one that does something when it is run
+        found = (recipe_plan(read, port) if language is None else None) or static_plan(read, port, ("",)) or found
     if found is None and program is not None:
         return language_plan(read, port) if program in programs else None
     if found is None and (found := static_plan(read, port, ("",))) is None and (site := python_site(read)) is not None:
@@ -149,6 +151,10 @@ def _nothing_found(read: Reader) -> NoCommandError:
             f"several folders hold an app ({', '.join(names[:6])}), and the top does not say which one the page is: "
             f"set spec.workingDir to /workspace/{names[0]}, or spec.command to: sh -c 'cd {names[0]} && {first}', "
             "and give the others spec.processes",
+        )
+    if notebook := next((name for name in read.names("") if name.endswith(".ipynb")), None):
+        return NoCommandError(
+            f"{notebook} found, a notebook: write voila to requirements.txt to see it as a page, or jupyterlab to work in it"
         )
     for file, words in _NOT_UNDERSTOOD:
         if read(file) is not None:

@@ -28,7 +28,12 @@ LANGUAGES = (
     Language("rust", "Rust", ("Cargo.toml",), (".rs",)),
     Language("ruby", "Ruby", ("Gemfile", "config.ru"), (".rb",)),
     Language("php", "PHP", ("composer.json", "artisan", "index.php", "public/index.php"), (".php",)),
-    Language("java", "Java", ("pom.xml", "build.gradle", "build.gradle.kts"), (".java", ".kt")),
+    Language(
+        "java",
+        "Java",
+        ("pom.xml", "build.gradle", "build.gradle.kts", "settings.gradle", "settings.gradle.kts"),
+        (".java", ".kt"),
+    ),
     Language("deno", "Deno", ("deno.json", "deno.jsonc", "deno.lock")),
     Language("bun", "Bun", ("bun.lock", "bun.lockb", "bunfig.toml")),
     Language("dotnet", ".NET", (".csproj", ".fsproj", ".sln"), (".cs", ".fs")),

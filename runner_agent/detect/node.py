@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
 from runner_agent.detect import packages, shell
 from runner_agent.detect.aiming import Aimed, Context
@@ -32,12 +33,27 @@ def node_plan(read: Reader, port: int) -> Plan | None:
     name = chosen_script(package, context)
     if name is not None and not aimed_by_name(name, context).shows_build:
         return script_plan(read, package, name, port)
+    if name is not None and (found := _built_first(read, package, name, context)) is not None:
+        return found
     if name is None and (found := _entry_plan(read, package, port)) is not None:
         return found
     if (tool := tool_command(read, package)) is not None:
         serves = aimed(tool, context)
         return plan_of(serves, shell_command(read, serves.text, package), port, tool)
     return script_plan(read, package, name, port) if name is not None else None
+
+
+def _built_first(read: Reader, package: Package, name: str, at: Context) -> Plan | None:
+    """For a program that has to be built before it can run, and a script that does so."""
+    found = aimed(package.scripts[name], at)
+    if not found.loads_once:
+        return None
+    builds_itself = any(each in package.scripts for each in (f"pre{name}", "prepare"))
+    if builds_itself or "build" not in package.scripts:
+        return script_plan(read, package, name, at.port)
+    manager = packages.manager_of(read)[0]
+    text = f"{manager} run build && {manager} run {name}"
+    return plan_of(replace(found, appended=()), shell_command(read, text, package), at.port, text)
 
 
 def _entry_plan(read: Reader, package: Package | None, port: int) -> Plan | None:

@@ -7,6 +7,7 @@ failure is seen as one.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -133,6 +134,7 @@ def _wrapper(rest: Sequence[Word]) -> int:
 
 def _known(before: tuple[Word, ...], rest: tuple[Word, ...], port: int | None) -> Program:
     name = rest[0].value.rpartition("/")[2] if not rest[0].value.startswith("./") else rest[0].value
+    name = re.sub(r"(?<=\w)@[\w.^~-]+$", "", name)  # npx vite@latest
     values = [word.value for word in rest]
     head = 1
     if _is_python(name) and values[1:2] == ["-m"] and len(values) > 2:

@@ -42,7 +42,8 @@ _FILES = 40
 
 
 def python_plan(read: Reader, port: int) -> Plan | None:
-    """``framework`` of the result is "python" for a program that is not known to serve. NoCommandError for a manifest that
+    """``framework`` of the result is "python" for a program that is not known to serve, "script" for one that is not even known
+    to do something when it is run. NoCommandError for a manifest that
     cannot be read."""
     for name in ("pyproject.toml", "Pipfile") if read("requirements.txt") is None else ():
         if (wrong := not_toml(read(name) or b"")) is not None:
@@ -53,6 +54,7 @@ def python_plan(read: Reader, port: int) -> Plan | None:
     if read("rxconfig.py") is not None:
         return python_plan_of((python, "-m", "reflex", "run", "--frontend-port", str(port)), port, "reflex", True)
     plain: str | None = None
+    word = ""
     spare: Plan | None = None
     for path, source in _sources(read):
         name = path.rpartition("/")[2]
@@ -67,7 +69,8 @@ def python_plan(read: Reader, port: int) -> Plan | None:
         anyway = _PROGRAMS if source.broken else _PROGRAMS[:3]
         if (source.runs and name in (*_PROGRAMS, "__main__.py")) or ("/" not in path and name in anyway):
             plain = plain or path
-    return python_plan_of(as_program(python, plain), port, "python") if plain is not None else spare
+            word = word or ("python" if source.runs or source.broken or name != "main.py" else "script")
+    return python_plan_of(as_program(python, plain), port, word) if plain is not None else spare
 
 
 def site_plan(site: Site, port: int) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 
@@ -94,6 +95,9 @@ def serving(read: Reader, python: str, path: str, source: Source, port: int) -> 
         framework = next(
             (name for name in ("fastapi", "flask", "quart", "starlette", "litestar", "sanic") if name in packages), "flask"
         )
+    if not framework and re.fullmatch(r"[\w.]+:[\w.]+", source.target):
+        at = _AT.format(port=port).split()
+        return python_plan_of((python, "-m", "uvicorn", source.target, *at), port, "uvicorn")
     if not framework or (source.runs and (not source.plainly or framework in _RUN_THEMSELVES)):
         word = next((name for name in _BY_IMPORT if name in source.imports), "")
         known = framework or (source.runs and word) or word in ("gradio", "flet")

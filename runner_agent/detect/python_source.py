@@ -84,6 +84,8 @@ class Source:
     relative: bool = False
     modules: frozenset[str] = frozenset()
     """Every part of the names that it imports."""
+    target: str = ""
+    """``module:name`` that its own start names, where it does no more than start uvicorn."""
     broken: bool = False
     """Whether it holds a syntax error; the rest is what its whole statements say."""
 
@@ -106,7 +108,7 @@ def read_source(content: bytes) -> Source | None:
     runs = bool(guards) or any(_called(call) in _RUNS for call in calls)
     plainly = len(guards) == 1 and not any(_called(call) in _RUNS for call in calls) and _only_serves(guards[0].body)
     imports, relative, modules = _imports(tree)
-    return Source(imports, framework, name, factory, runs, plainly, relative, modules, broken)
+    return Source(imports, framework, name, factory, runs, plainly, relative, modules, _target(guards) if plainly else "", broken)
 
 
 def _parsed(content: bytes | str) -> ast.Module | None:
@@ -232,6 +234,15 @@ def _only_serves(body: list[ast.stmt]) -> bool:
         return False
     known = all(keyword.arg in _PLAIN for keyword in call.keywords)
     return known and len(call.args) <= 1 and call.func.value.id not in ("asyncio", "anyio", "socketio", "ui", "web")
+
+
+def _target(guards: list[ast.If]) -> str:
+    statements = [node for guard in guards for node in guard.body if isinstance(node, ast.Expr)]
+    for call in [node.value for node in statements if isinstance(node.value, ast.Call)]:
+        first = call.args[0] if call.args else None
+        if _dotted(call.func, {}) == "uvicorn.run" and isinstance(first, ast.Constant) and isinstance(first.value, str):
+            return first.value
+    return ""
 
 
 def _imports(tree: ast.Module) -> tuple[frozenset[str], bool, frozenset[str]]:

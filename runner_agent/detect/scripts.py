@@ -30,9 +30,10 @@ _WORK = re.compile(
     r"cypress|prisma|drizzle-kit|"
     r"husky|lint-staged|postcss|sass|tailwindcss|esbuild|rollup|svelte-check|copyfiles|test|true|false|exit|changeset|tsc-alias|"
     r"swc|babel|terser|cross-port-killer|kill-port|wait-on|sleep|npm-check|ncu|vite|next|nuxt|nuxi|astro|ng|"
-    r"react-router|webpack|parcel"
+    r"react-router|webpack|parcel|docker|docker-compose|podman|vagrant|tilt|skaffold|electron|electron-forge|electron-builder|"
+    r"react-native|tauri|cap"
 ).fullmatch
-"""Programs that do some work and end, unless they were recognised as serving."""
+"""Programs that do some work and end, unless they were recognised as serving; and those that a sandbox cannot run."""
 _BUILDS = re.compile("esbuild|rollup|webpack|parcel|sass|tailwindcss|postcss|vite|next|nuxt|nuxi|astro|ng|react-router").fullmatch
 """Programs that make files of all kinds for another program, as everything does that is told to ``build``. A compiler, such as
 ``tsc``, reads nothing but what the program of its files counts as source."""
@@ -41,8 +42,11 @@ _BUILDS = re.compile("esbuild|rollup|webpack|parcel|sass|tailwindcss|postcss|vit
 def aimed(script: str, at: Context) -> Aimed:
     """The script of ``at.package``, told to serve on the port."""
     commands = shell.parse(script)
-    if not commands or at.depth > _DEPTH or any(command.separator in ("|", "||") for command in commands):
+    if not commands or at.depth > _DEPTH or any(command.separator == "||" for command in commands):
         return Aimed(script)
+    pipe = next((i for i, command in enumerate(commands) if command.separator == "|"), None)
+    if pipe is not None:
+        return _piped(script, commands[: pipe + 1], commands[pipe + 1 :], at)
     if any(command.separator == "&" for command in commands[:-1]):
         return side_by_side(script, commands, at, _aimed_command)
     package = at.package
@@ -65,6 +69,17 @@ def aimed(script: str, at: Context) -> Aimed:
         part + (f" {command.separator}" if command.separator else "") for part, command in zip(parts, commands, strict=True)
     )
     return replace(best, text=line, appended=None)
+
+
+def _piped(script: str, writes: Sequence[Command], reads: Sequence[Command], at: Context) -> Aimed:
+    """``node server.js | pino-pretty``: the first program is the one that matters."""
+    if any(command.separator not in ("|", "") for command in reads) or not reads:
+        return Aimed(script)
+    left = " ".join(joined(command.words) + (f" {command.separator}" if command.separator != "|" else "") for command in writes)
+    found = aimed(left, at)
+    if found.appended == ():
+        return replace(found, text=script)
+    return replace(found, text=" | ".join([found.text, *(joined(command.words) for command in reads)]), appended=None)
 
 
 def aimed_by_name(name: str, at: Context) -> Aimed:
@@ -100,6 +115,15 @@ def chosen_script(package: Package, at: Context) -> str | None:
     serving = [name for name, found in there.items() if found.rank > (0 if name in usual[: usual.index("start") + 1] else 1)]
     serving.sort(key=lambda name: there[name].shows_build)
     return serving[0] if serving else None
+
+
+def _is_unbuilt(program: Program, at: Context) -> bool:
+    """Whether it runs a file that a build has to make first: ``node dist/index.js`` of a tree without dist."""
+    entry = program.entry
+    if not program.loads_once or not re.match(r"(dist|build|out|lib|output|\.output)/", entry):
+        return False
+    read = below(at.read, at.package.folder)
+    return all(read(path) is None for path in (entry, f"{entry}.js", f"{entry}/index.js"))
 
 
 def _moved(command: Command, package: Package, read: Reader) -> Package | None:
@@ -155,7 +179,7 @@ def _of_program(program: Program, command: Command, at: Context) -> Aimed:
         concerned,
         own,
         frozenset[int](),
-        program.shows_build,
+        program.shows_build or _is_unbuilt(program, at),
     )
     if program.changed:
         return Aimed(program.text, None, 3 if front else 2, *known)

@@ -360,6 +360,9 @@ def usual_port(tool: str) -> int:
     return _USUAL_PORTS.get(tool, 0)
 
 
+_PAGE = "page to open"
+
+
 def without(arguments: Sequence[Word], replaced: Sequence[str], dropped: Sequence[str]) -> tuple[Word, ...]:
     """``replaced`` flags go with their value (``-p 1``, ``--port=1``, and a bare ``--host``), ``dropped`` ones alone."""
     kept: list[Word] = []
@@ -368,13 +371,19 @@ def without(arguments: Sequence[Word], replaced: Sequence[str], dropped: Sequenc
         flag = argument.value.partition("=")[0]
         if skip_value and not argument.value.startswith("-"):
             skip_value = False
-            if last not in ("--host", "--open") or _A_HOST(argument.value):
+            if last == _PAGE:
+                if re.match(r"/|https?:|.*\.html", argument.value):
+                    continue
+            elif last not in ("--host", "--open") or _A_HOST(argument.value):
                 continue
         skip_value = False
         if flag in replaced:
             skip_value, last = "=" not in argument.value, flag
         elif flag not in dropped:
             kept.append(argument)
+        else:
+            opened = flag == "--open" and "=" not in argument.value
+            skip_value, last = opened, _PAGE if opened else ""
     return tuple(kept)
 
 

@@ -79,7 +79,7 @@ def test_a_port_of_the_scripts_own_gives_way(script: str, expected: str) -> None
 
 
 @pytest.mark.parametrize(
-    "script", ["react-scripts start", "BROWSER=none react-scripts start", "remix dev", "strapi develop", "make dev", "vite | cat"]
+    "script", ["react-scripts start", "BROWSER=none react-scripts start", "remix dev", "strapi develop", "make dev", "vite > log"]
 )
 def test_what_reads_port_or_is_not_understood_runs_as_written(script: str) -> None:
     plan = run(script)
@@ -414,3 +414,35 @@ def test_a_package_manager_without_an_exact_version_is_still_the_one_that_was_na
     content = json.dumps({"packageManager": said, "dependencies": {"ms": "2"}})
     (found,) = detect.installs(Files({"package.json": content}))
     assert f" {manager})" in found.command[2]
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("vite --open /login", f"exec vite {VITE}"),
+        ("vite --open ./demo", f"exec vite ./demo {VITE}"),
+        ("npx vite@latest --port 1", f"exec npx vite@latest {VITE}"),
+        ("vite --port 1 | cat", f"vite {VITE} | cat"),
+    ],
+)
+def test_flags_find_their_program_also_there(script: str, expected: str) -> None:
+    assert text(run(script)) == expected
+
+
+def test_a_server_behind_a_pipe_is_restarted_for_its_sources() -> None:
+    plan = run("node server.js | pino-pretty")
+    assert plan.command == ("npm", "run", "dev")
+    assert plan.triggered_by(["server.js"])
+
+
+@pytest.mark.parametrize(
+    ("scripts", "expected"),
+    [
+        ({"start": "node dist/index.js", "build": "tsc"}, "npm run build && npm run start"),
+        ({"start": "node dist", "build": "tsc", "prestart": "npm run build"}, "npm run start"),
+        ({"dev": "docker compose up", "start": "node server.js"}, "npm run start"),
+        ({"start": "electron ."}, "serve ."),
+    ],
+)
+def test_what_cannot_run_as_it_stands_is_built_or_left(scripts: dict[str, str], expected: str) -> None:
+    assert run({"package.json": package(scripts), "server.js": "", "src/index.ts": "", "index.html": ""}).shown == expected

@@ -237,3 +237,16 @@ def test_a_syntax_error_leaves_an_app_what_it_was(files: dict[str, str], wrong: 
     broken = {name: content + "\n" + wrong + "\n" for name, content in files.items()}
     assert command_of(broken) == command_of(files)
     assert detect.installs(Files(broken)) == detect.installs(Files(files))
+
+
+def test_a_start_of_uvicorn_is_a_command_of_uvicorn() -> None:
+    start = "import uvicorn\nif __name__ == '__main__':\n    uvicorn.run('svc.a:api', port=8000, reload=True)\n"
+    assert f"uvicorn svc.a:api {AT}" in command_of({"run.py": start})
+    assert "python run.py" in command_of(
+        {"run.py": start.replace("reload=True", "ssl_keyfile='k'"), "requirements.txt": "uvicorn"}
+    )
+
+
+def test_a_script_that_does_not_even_start_anything_gives_way_to_a_page() -> None:
+    assert detect.plan(Files({"main.py": "print(1)", "index.html": ""}), None, 3000).framework == "static"
+    assert detect.plan(Files({"main.py": "print(1)"}), None, 3000).shown == "python main.py"

@@ -28,6 +28,13 @@ def test_an_app_is_at_once_where_its_last_run_was_found() -> None:
     assert judge(view(new, seen(3000, PAGE), usual=4321)).where == Where("127.0.0.1", 3000)
 
 
+def test_a_page_that_the_app_calls_something_beside_it_is_served_last() -> None:
+    pages = seen(3001, PAGE), seen(8123, PAGE)
+    assert judge(view(*pages)).where == Where("127.0.0.1", 3001)
+    assert judge(view(*pages, asides=frozenset({3001}))).where == Where("127.0.0.1", 8123)
+    assert judge(view(pages[0], asides=frozenset({3001}))).where == Where("127.0.0.1", 3001)
+
+
 @pytest.mark.parametrize(
     ("listeners", "where"),
     [

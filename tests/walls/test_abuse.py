@@ -544,8 +544,17 @@ def test_an_app_cannot_use_up_its_agents_connections(
     walls.refuse(attack, wall="places by peer in the agent", inside=attempt, outside="the agent would be out of descriptors")
 
 
+def landlock(sandbox: blocking.Sandbox) -> int:
+    """Its version, which the launcher says when it has found the agent: a runner may be Ready a moment before."""
+    deadline = time.monotonic() + 30
+    while (told := sandbox.status().isolation.get("app")) is None:
+        assert time.monotonic() < deadline, "the launcher never said what isolates it"
+        time.sleep(0.2)
+    return int(told["landlock"])
+
+
 def test_an_app_cannot_touch_what_keeps_it(walls: Walls, cluster: Cluster, attacker: blocking.Sandbox) -> None:
-    version = attacker.status().isolation["app"]["landlock"]
+    version = landlock(attacker)
     if version < 6:
         pytest.skip(f"Landlock {version} of this node keeps no signals in")
 
@@ -565,7 +574,7 @@ def test_an_app_cannot_write_to_the_nodes_disk_by_its_termination_log(
     walls: Walls, on_the_node: Callable[[str], str], attacker: blocking.Sandbox
 ) -> None:
     """The kubelet mounts one into each container and counts it nowhere; a mebibyte is enough to show."""
-    if not attacker.status().isolation["app"]["landlock"]:
+    if not landlock(attacker):
         pytest.skip("without Landlock it is not defended")
 
     def attempt() -> Outcome:

@@ -1,8 +1,8 @@
 """What to run and what to install when nobody said: found from the tree.
 
-Pure over a :class:`Reader`. In the order: Django, package.json, a Python web app, the commands of a Procfile, Makefile, Dockerfile
-and their kind, another language, a static site, and the same one and two folders down. Every choice is shown in the runner's
-status, so that a wrong guess is seen and can be overruled by ``spec.command``.
+Pure over a :class:`Reader`. In the order: Django, package.json, a Python web app, the commands of a Procfile, Makefile,
+Dockerfile and their kind, another language, a static site, and the same one and two folders down. Every choice is shown in the
+runner's status, so that a wrong guess is seen and can be overruled by ``spec.command``.
 """
 
 from __future__ import annotations

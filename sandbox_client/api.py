@@ -21,8 +21,10 @@ import aiohttp
 from yarl import URL
 
 from sandbox_client.credentials import Credentials, tls_context
-from sandbox_client.errors import ApiError, Unreachable
+from sandbox_client.errors import ApiError, InvalidName, Unreachable
 from sandbox_client.kubeconfig import Connection
+from sandbox_protocol.dns_names import name_fault
+from sandbox_protocol.entry_names import shown
 
 Query = Sequence[tuple[str, str]]
 
@@ -36,14 +38,23 @@ USER_AGENT = "appstudio-sandbox-client"
 
 
 def path(*segments: str) -> str:
-    """An API path from its segments, each escaped: a name never becomes a second segment.
+    """An API path from the names that it is made of: groups, versions, kinds, namespaces, objects. Raises InvalidName.
 
-    ``.`` and ``..`` cannot be escaped in a URL; no Kubernetes object may carry them as a name, so they are refused.
+    A name is never escaped into its segment: the API server decodes ``%2F``, and ``shop/proxy`` would lead to an app.
     """
     for segment in segments:
-        if segment in ("", ".", ".."):
-            raise ValueError(f"{segment!r} is not a name")
-    return "/" + "/".join(quote(segment, safe="") for segment in segments)
+        if fault := name_fault(segment):
+            raise InvalidName(fault)
+    return "/" + "/".join(segments)
+
+
+def path_below(target: str) -> str:
+    """The part of a path that an app answers to, escaped. InvalidName for ``.`` and ``..``, which proxies and servers resolve."""
+    parts = target.lstrip("/").split("/")
+    for part in parts:
+        if part in (".", ".."):
+            raise InvalidName(f"{part!r} in the path {shown(target)!r} would lead elsewhere: write the path without it")
+    return "/" + "/".join(quote(part, safe="") for part in parts)
 
 
 @dataclass(frozen=True, slots=True)

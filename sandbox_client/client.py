@@ -8,9 +8,11 @@ from typing import Any, Self
 
 from sandbox_client import kubeconfig
 from sandbox_client.api import Api, Request, json_request, path
+from sandbox_client.errors import InvalidName
 from sandbox_client.kubeconfig import Connection
 from sandbox_client.sandbox import Sandbox
 from sandbox_protocol import names
+from sandbox_protocol.dns_names import name_fault, namespace_fault
 
 FIELD_MANAGER = "appstudio-sandbox-client"
 
@@ -20,7 +22,7 @@ class Client:
 
     def __init__(self, connection: Connection, *, namespace: str | None = None) -> None:
         self.api = Api(connection)
-        self.namespace = namespace or connection.namespace
+        self.namespace = _checked(namespace or connection.namespace)
 
     @classmethod
     def from_kubeconfig(cls, file: str | Path | None = None, *, context: str | None = None, namespace: str | None = None) -> Self:
@@ -49,7 +51,7 @@ class Client:
 
     async def list(self, *, namespace: str | None = None, all_namespaces: bool = False) -> list[Sandbox]:
         """Runners in name order."""
-        scope = [] if all_namespaces else ["namespaces", namespace or self.namespace]
+        scope = [] if all_namespaces else ["namespaces", _checked(namespace or self.namespace)]
         found = await self.api.json(Request("GET", path("apis", names.GROUP, names.VERSION, *scope, names.PLURAL)))
         return [Sandbox(self.api, item["metadata"]["namespace"], item["metadata"]["name"], item) for item in found["items"]]
 
@@ -73,7 +75,10 @@ class Client:
                 f"not a {names.GROUP}/{names.VERSION} {names.KIND}: {manifest.get('apiVersion')} {manifest.get('kind')}"
             )
         metadata = {"namespace": self.namespace, **(manifest.get("metadata") or {})}
-        url_path = path("apis", names.GROUP, names.VERSION, "namespaces", metadata["namespace"], names.PLURAL, metadata["name"])
+        _checked(metadata["namespace"])
+        url_path = path(
+            "apis", names.GROUP, names.VERSION, "namespaces", metadata["namespace"], names.PLURAL, metadata.get("name", "")
+        )
         body = {**manifest, "metadata": metadata}
         body.pop("status", None)
         query = [("fieldManager", FIELD_MANAGER), *([("force", "true")] if force else [])]
@@ -88,6 +93,18 @@ class Client:
         return {
             "apiVersion": f"{names.GROUP}/{names.VERSION}",
             "kind": names.KIND,
-            "metadata": {"name": name, "namespace": namespace or self.namespace},
+            "metadata": {"name": _checked_name(name), "namespace": _checked(namespace or self.namespace)},
             "spec": dict(spec or {}),
         }
+
+
+def _checked(namespace: str) -> str:
+    if fault := namespace_fault(namespace):
+        raise InvalidName(fault)
+    return namespace
+
+
+def _checked_name(name: str) -> str:
+    if fault := name_fault(name):
+        raise InvalidName(fault)
+    return name

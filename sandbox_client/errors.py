@@ -7,6 +7,7 @@
     │   ├── Invalid 400, 422   Unauthorized 401   Forbidden 403   NotFound 404   Conflict 409
     │   ├── Stale 412          TooLarge 413       Busy 429        Unavailable 502, 503, 504
     ├── Unreachable            no answer at all: wrong address, refused, broken TLS
+    ├── InvalidName (a ValueError) a name that no object can have; nothing was sent
     ├── ConfigError            the kubeconfig cannot be used as it is
     ├── LocalFileError         a local file cannot be sent
     ├── NeverReady             waiting longer is useless; says which condition and why
@@ -96,6 +97,10 @@ _BY_CODE: dict[int, type[ApiError]] = {
 
 class Unreachable(SandboxError):
     """The API server gave no answer: wrong address, refused connection, or TLS that does not verify."""
+
+
+class InvalidName(SandboxError, ValueError):
+    """A name or namespace that no object can have, so that nothing was sent; the message says what names are like."""
 
 
 class ConfigError(SandboxError):

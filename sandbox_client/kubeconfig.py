@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from sandbox_client.errors import ConfigError
+from sandbox_protocol.dns_names import namespace_fault
 
 IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -94,6 +95,9 @@ def resolve(files: list[tuple[Path, dict[str, Any]]], *, context: str | None = N
     _, chosen = _entry(files, "contexts", "context", name)
     cluster_file, cluster = _entry(files, "clusters", "cluster", _named(chosen, "cluster", name))
     user_file, user = _entry(files, "users", "user", _named(chosen, "user", name))
+    namespace = chosen.get("namespace") or "default"
+    if fault := namespace_fault(namespace):
+        raise ConfigError(f"context {name!r} names a namespace that cannot be one: {fault}")
     server = cluster.get("server")
     if not server:
         raise ConfigError(f"cluster {chosen['cluster']!r} in {cluster_file} has no server")
@@ -104,7 +108,7 @@ def resolve(files: list[tuple[Path, dict[str, Any]]], *, context: str | None = N
             )
     return Connection(
         server=str(server).rstrip("/"),
-        namespace=chosen.get("namespace") or "default",
+        namespace=namespace,
         ca_data=_pem(cluster, "certificate-authority", cluster_file),
         verify=not cluster.get("insecure-skip-tls-verify", False),
         tls_server_name=cluster.get("tls-server-name"),

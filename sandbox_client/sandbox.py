@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from sandbox_client import execution, fetching, logs, syncing, waiting
-from sandbox_client.api import Api, Query, Request, json_request, path
+from sandbox_client.api import Api, Query, Request, json_request, path, path_below
 from sandbox_client.batches import Batched
-from sandbox_client.errors import ApiError, Forbidden, NeverReady, NotFound, Unavailable, Unreachable, WaitTimeout
+from sandbox_client.errors import ApiError, Forbidden, InvalidName, NeverReady, NotFound, Unavailable, Unreachable, WaitTimeout
 from sandbox_client.execution import ExecResult
 from sandbox_client.records import (
     FileChange,
@@ -33,6 +33,7 @@ from sandbox_client.records import (
 )
 from sandbox_client.syncing import FolderSync
 from sandbox_protocol import names
+from sandbox_protocol.dns_names import namespace_fault
 from sandbox_protocol.wire import TAR, DriftMode, RestartMode, Stream, SyncMode, SyncResult
 
 READY_SECONDS = 180.0
@@ -45,9 +46,12 @@ _RELIST_SECONDS = 0.5
 
 
 class Sandbox:
-    """Made by :class:`sandbox_client.Client`. ``resource`` is the object as last seen, {} if it was never read."""
+    """Made by :class:`sandbox_client.Client`. ``resource`` is the object as last seen, {} if it was never read. Raises
+    InvalidName for a name or namespace that cannot be one."""
 
     def __init__(self, api: Api, namespace: str, name: str, resource: Mapping[str, Any] | None = None) -> None:
+        if fault := namespace_fault(namespace):
+            raise InvalidName(fault)
         self._api = api
         self.namespace = namespace
         self.name = name
@@ -327,8 +331,7 @@ class Sandbox:
     ) -> ProxyAnswer:
         """One request to the app through the API server, for programs; browsers use the preview. Raises ApiError when it is not
         the app that answered (403, 404 of the runner itself, …)."""
-        below = "".join(path(part) if part else "/" for part in target.lstrip("/").split("/"))
-        request = Request(method, f"{self._verbs}/proxy{below or '/'}", query, dict(headers or {}), body)
+        request = Request(method, f"{self._verbs}/proxy{path_below(target)}", query, dict(headers or {}), body)
         answer = await self._api.exchange(request)
         try:
             content = await answer.read()

@@ -17,7 +17,7 @@ import pytest
 
 from devcluster import net
 from devcluster.kubectl import KubectlError
-from sandbox_client import blocking
+from sandbox_client import InvalidName, blocking
 from sandbox_client.api import Api, Request, json_request, path
 from sandbox_client.kubeconfig import Connection
 from sandbox_protocol import names
@@ -214,6 +214,41 @@ def test_a_runner_does_not_choose_its_uid(walls: Walls, cluster: Cluster, namesp
         wall="API server",
         inside=inside,
         outside="no object chooses its UID",
+    )
+
+
+# --- an app that answers for our API
+
+
+def test_an_app_does_not_answer_for_our_api(
+    walls: Walls, cluster: Cluster, client: blocking.Client, make_runner: RunnerFactory
+) -> None:
+    liar = make_runner("liar")
+    liar.sync({"status": json.dumps({"revision": MINE})})
+    liar.wait_app()
+
+    def told() -> Outcome:
+        """The API server decodes the slash, so that the path is one of the app's."""
+        try:
+            status = client.sandbox(f"{liar.name}/proxy").status()
+        except InvalidName:
+            return stopped("refused before it is sent")
+        return through("the app's words") if status.revision == MINE else stopped("the agent's words")
+
+    def escaped() -> Outcome:
+        where = runner_path(names.SUBRESOURCE_GROUP, liar).removesuffix(liar.name) + f"{liar.name}%2Fproxy/status"
+
+        async def read() -> str:
+            async with Api(cluster.admin) as api, api.open(Request("GET", where)) as answer:
+                return await answer.text()
+
+        return through("the app's words") if MINE in asyncio.run(read()) else stopped("the agent's words")
+
+    walls.refuse(
+        "an app: its own answer for a status, by a name with a slash in it",
+        wall="names checked in the client",
+        inside=told,
+        outside=escaped,
     )
 
 

@@ -31,6 +31,7 @@ from sandbox_client.errors import (
     WaitTimeout,
 )
 from sandbox_client.execution import ExecResult, ExecSession
+from sandbox_client.impersonation import Impersonation
 from sandbox_client.records import (
     Condition,
     FileChange,
@@ -59,6 +60,7 @@ __all__ = [
     "FileChange",
     "FileContent",
     "Forbidden",
+    "Impersonation",
     "InstallState",
     "Invalid",
     "InvalidName",

@@ -18,10 +18,12 @@ from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from sandbox_client.credentials import Credentials, tls_context
 from sandbox_client.errors import ApiError, InvalidName, Unreachable
+from sandbox_client.impersonation import PREFIX
 from sandbox_client.kubeconfig import Connection
 from sandbox_protocol.dns_names import name_fault
 from sandbox_protocol.entry_names import shown
@@ -79,6 +81,7 @@ class Api:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._credentials = Credentials(connection)
+        self._acting_as = connection.impersonation.headers()
         self._sessions: list[aiohttp.ClientSession] = []  # the last one is in use; streams may still run over earlier ones
         self._client_cert: str | None = None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -146,13 +149,13 @@ class Api:
         """A WebSocket of that subprotocol; leaving the context closes it. Raises ApiError, Unreachable."""
         url = URL(f"{self.connection.server}{url_path}?{urlencode(query, errors='surrogateescape')}", encoded=True)
         for may_renew in (True, False):
-            session, authorization = await self._ready()
+            session, own = await self._ready()
             try:
                 async with asyncio.timeout(REQUEST_SECONDS):
                     socket = await session.ws_connect(
                         url,
                         protocols=[protocol],
-                        headers=authorization,
+                        headers=own,
                         proxy=self.connection.proxy_url,
                         server_hostname=self.connection.tls_server_name,
                         max_msg_size=0,
@@ -184,12 +187,12 @@ class Api:
         url = URL(f"{self.connection.server}{request.path}{query}", encoded=True)
         timeout = aiohttp.ClientTimeout(total=None if stream else REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
         for may_renew in (True, False):
-            session, authorization = await self._ready()
+            session, own = await self._ready()
             try:
                 answer = await session.request(
                     request.method,
                     url,
-                    headers={"Accept": "application/json", **request.headers, **authorization},
+                    headers=_over(own, {"Accept": "application/json", **request.headers}),
                     data=_sendable(request.body),
                     timeout=timeout,
                     proxy=self.connection.proxy_url,
@@ -208,20 +211,31 @@ class Api:
             break
         return answer
 
-    async def _ready(self) -> tuple[aiohttp.ClientSession, dict[str, str]]:
-        """The session and the Authorization header; a new session when a plugin handed out another client certificate."""
+    async def _ready(self) -> tuple[aiohttp.ClientSession, CIMultiDict[str]]:
+        """The session, and the headers that say who asks and as whom; a new session when a plugin handed out another client
+        certificate."""
         credential = await self._credentials.current()
         if not self._sessions or credential.client_cert != self._client_cert:
             context = await asyncio.to_thread(tls_context, self.connection, credential)
             self._client_cert = credential.client_cert
             connector = aiohttp.TCPConnector(ssl=context, limit=64, socket_factory=self._socket)
             self._sessions.append(aiohttp.ClientSession(connector=connector, headers={"User-Agent": USER_AGENT}))
-        return self._sessions[-1], {"Authorization": f"Bearer {credential.token}"} if credential.token else {}
+        own = CIMultiDict(self._acting_as)
+        if credential.token:
+            own["Authorization"] = f"Bearer {credential.token}"
+        return self._sessions[-1], own
 
     def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
         made = socket.socket(*address[:3])
         self._sockets.add(made)
         return made
+
+
+def _over(own: CIMultiDict[str], asked: Mapping[str, str]) -> CIMultiDict[str]:
+    """Both; where a header of ``asked`` would be a second word on who asks or as whom, ours alone."""
+    acts = any(name.lower().startswith(PREFIX) for name in own)
+    kept = [item for item in asked.items() if item[0] not in own and not (acts and item[0].lower().startswith(PREFIX))]
+    return CIMultiDict([*kept, *own.items()])
 
 
 def _sendable(body: bytes | Callable[[], Any] | None) -> Any:

@@ -18,6 +18,7 @@ from sandbox_client import client as _client
 from sandbox_client import execution, kubeconfig
 from sandbox_client import sandbox as _sandbox
 from sandbox_client.batches import Batched
+from sandbox_client.impersonation import Impersonation
 from sandbox_client.kubeconfig import Connection
 
 P = ParamSpec("P")
@@ -197,8 +198,15 @@ class Client:
         self._inner = _Loop.run(made())
 
     @classmethod
-    def from_kubeconfig(cls, file: str | Path | None = None, *, context: str | None = None, namespace: str | None = None) -> Self:
-        return cls(kubeconfig.load(file, context=context), namespace=namespace)
+    def from_kubeconfig(
+        cls,
+        file: str | Path | None = None,
+        *,
+        context: str | None = None,
+        namespace: str | None = None,
+        impersonate: Impersonation | None = None,
+    ) -> Self:
+        return cls(kubeconfig.load(file, context=context, impersonate=impersonate), namespace=namespace)
 
     def __enter__(self) -> Self:
         return self

@@ -24,6 +24,7 @@ import yaml
 from sandbox_client import sync_printing, waiting
 from sandbox_client.client import Client
 from sandbox_client.errors import ApiError, Conflict, Forbidden, NotFound, SandboxError, Stale, TooLarge, Unavailable
+from sandbox_client.impersonation import Impersonation
 from sandbox_client.log_printing import Printer, plain
 from sandbox_client.records import Condition, ProcessState, RunnerStatus
 from sandbox_client.sync_printing import printed_bytes
@@ -74,9 +75,19 @@ def _arguments(words: list[str]) -> argparse.Namespace:
 
 
 async def _run(arguments: argparse.Namespace) -> int:
-    async with Client.from_kubeconfig(arguments.kubeconfig, context=arguments.context, namespace=arguments.namespace) as client:
+    async with Client.from_kubeconfig(
+        arguments.kubeconfig,
+        context=arguments.context,
+        namespace=arguments.namespace,
+        impersonate=Impersonation(arguments.as_user or "", _groups(arguments), arguments.as_uid or ""),
+    ) as client:
         command: Callable[[Client, argparse.Namespace], Awaitable[int]] = arguments.command
         return await command(client, arguments)
+
+
+def _groups(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Those before the verb and those after it, which argparse keeps apart."""
+    return (*(arguments.as_group or ()), *getattr(arguments, "as_group_too", ()))
 
 
 async def _apply(client: Client, arguments: argparse.Namespace) -> int:
@@ -316,6 +327,13 @@ def _duration(text: str) -> int:
     return math.ceil(sum(float(number) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit] for number, unit in parts))
 
 
+def _given(text: str) -> str:
+    """An empty variable of a script must not mean the credential's owner."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; leave the option out to act as yourself")
+    return text
+
+
 def _complain(message: str, kind: type[BaseException]) -> None:
     print(f"Error: {message}", file=sys.stderr)
     step = next((text for known, text in _NEXT_STEP.items() if issubclass(kind, known)), None)
@@ -329,6 +347,12 @@ def _connection_options(*, after: bool) -> argparse.ArgumentParser:
     shared.add_argument("-n", "--namespace", help="instead of the context's own")
     shared.add_argument("--context", help="instead of the kubeconfig's current one")
     shared.add_argument("--kubeconfig", help="instead of $KUBECONFIG or ~/.kube/config")
+    shared.add_argument("--as", dest="as_user", type=_given, metavar="USER", help="act as that user, if you may impersonate")
+    group = "as_group_too" if after else "as_group"
+    shared.add_argument(
+        "--as-group", dest=group, type=_given, action="append", metavar="GROUP", help="with that group, too; may be repeated"
+    )
+    shared.add_argument("--as-uid", type=_given, metavar="UID", help="and with that UID")
     return shared
 
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 from sandbox_client import kubeconfig
 from sandbox_client.api import Api, Request, json_request, path
 from sandbox_client.errors import InvalidName
+from sandbox_client.impersonation import Impersonation
 from sandbox_client.kubeconfig import Connection
 from sandbox_client.sandbox import Sandbox
 from sandbox_protocol import names
@@ -25,9 +26,16 @@ class Client:
         self.namespace = _checked(namespace or connection.namespace)
 
     @classmethod
-    def from_kubeconfig(cls, file: str | Path | None = None, *, context: str | None = None, namespace: str | None = None) -> Self:
+    def from_kubeconfig(
+        cls,
+        file: str | Path | None = None,
+        *,
+        context: str | None = None,
+        namespace: str | None = None,
+        impersonate: Impersonation | None = None,
+    ) -> Self:
         """As :func:`sandbox_client.kubeconfig.load`: the file, KUBECONFIG, ``~/.kube/config`` or the pod's ServiceAccount."""
-        return cls(kubeconfig.load(file, context=context), namespace=namespace)
+        return cls(kubeconfig.load(file, context=context, impersonate=impersonate), namespace=namespace)
 
     async def __aenter__(self) -> Self:
         return self

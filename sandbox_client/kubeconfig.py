@@ -1,8 +1,8 @@
 """Where the API server is and who we are: KUBECONFIG, ``~/.kube/config`` or the pod's own ServiceAccount.
 
 Understands what kubectl understands of a user entry: client certificates and tokens, inline or in files, and ``exec`` plugins
-(client.authentication.k8s.io/v1 and v1beta1). Paths in a file are relative to that file. With several files in KUBECONFIG the
-first definition of a name wins, as with kubectl.
+(client.authentication.k8s.io/v1 and v1beta1), and whom to act as (``as`` and its companions). Paths in a file are relative to
+that file. With several files in KUBECONFIG the first definition of a name wins, as with kubectl.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from sandbox_client.errors import ConfigError
+from sandbox_client.impersonation import Impersonation, of_user_entry
 from sandbox_protocol.dns_names import namespace_fault
 
 IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -55,10 +56,11 @@ class Connection:
     token_file: Path | None = None
     """Read again when it is a minute old: projected ServiceAccount tokens rotate."""
     exec_plugin: ExecPlugin | None = None
+    impersonation: Impersonation = field(default_factory=Impersonation)
 
 
-def load(path: str | Path | None = None, *, context: str | None = None) -> Connection:
-    """The connection of ``context`` (default: the file's current one).
+def load(path: str | Path | None = None, *, context: str | None = None, impersonate: Impersonation | None = None) -> Connection:
+    """The connection of ``context`` (default: the file's current one). What ``impersonate`` sets goes over what stands there.
 
     Order: ``path``, then KUBECONFIG, then ``~/.kube/config``, then the pod's ServiceAccount. Raises ConfigError.
     """
@@ -69,11 +71,17 @@ def load(path: str | Path | None = None, *, context: str | None = None) -> Conne
     else:
         files = [Path("~/.kube/config").expanduser()]
         if not files[0].exists() and "KUBERNETES_SERVICE_HOST" in os.environ and (IN_CLUSTER / "token").exists():
-            return in_cluster(os.environ, IN_CLUSTER)
+            return _acting_as(in_cluster(os.environ, IN_CLUSTER), impersonate)
     found = [item for item in files if item.exists()]
     if not found:
         raise ConfigError(f"no kubeconfig at {', '.join(map(str, files))}: set KUBECONFIG or pass one (--kubeconfig)")
-    return resolve([(item, _parse(item)) for item in found], context=context)
+    return _acting_as(resolve([(item, _parse(item)) for item in found], context=context), impersonate)
+
+
+def _acting_as(connection: Connection, asked: Impersonation | None) -> Connection:
+    made = replace(connection, impersonation=connection.impersonation.changed_by(asked))
+    made.impersonation.headers()  # refused before anything is sent
+    return made
 
 
 def in_cluster(environ: Mapping[str, str], folder: Path) -> Connection:
@@ -118,6 +126,7 @@ def resolve(files: list[tuple[Path, dict[str, Any]]], *, context: str | None = N
         token=user.get("token"),
         token_file=user_file.parent / user["tokenFile"] if user.get("tokenFile") and not user.get("token") else None,
         exec_plugin=_exec(user["exec"], user_file) if user.get("exec") else None,
+        impersonation=of_user_entry(user, user_file),
     )
 
 

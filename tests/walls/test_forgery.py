@@ -17,7 +17,7 @@ import pytest
 
 from devcluster import net
 from devcluster.kubectl import KubectlError
-from sandbox_client import InvalidName, blocking
+from sandbox_client import Forbidden, Impersonation, InvalidName, blocking
 from sandbox_client.api import Api, Request, json_request, path
 from sandbox_client.kubeconfig import Connection
 from sandbox_protocol import names
@@ -249,6 +249,33 @@ def test_an_app_does_not_answer_for_our_api(
         wall="names checked in the client",
         inside=told,
         outside=escaped,
+    )
+
+
+# --- whom a kubeconfig acts as
+
+
+@pytest.mark.parametrize("verb", ["status", "exec"])
+def test_a_kubeconfig_that_acts_as_another_has_no_more_rights(
+    walls: Walls, cluster: Cluster, victim: blocking.Sandbox, verb: str
+) -> None:
+    def used(impersonation: Impersonation) -> Outcome:
+        with blocking.Client(replace(cluster.admin, impersonation=impersonation), namespace=victim.namespace) as client:
+            sandbox = client.sandbox(victim.name)
+            try:
+                if verb == "exec":
+                    sandbox.exec("true")
+                else:
+                    sandbox.status()
+            except Forbidden:
+                return stopped("403")
+        return through("done as the administrator")
+
+    walls.refuse(
+        f"a person whose kubeconfig says `as:` somebody without a right, {verb}",
+        wall="impersonation is sent",
+        inside=lambda: used(Impersonation("nobody-in-particular")),
+        outside=lambda: used(Impersonation()),
     )
 
 

@@ -1,8 +1,8 @@
 """The workspace, or parts of it, as a tar archive: what is on the disk now, written by sync or by the app.
 
 Left out are the entries that a sync would ignore too (unless the asked path lies in one of them), pipes, sockets, devices, and
-files that the app made unreadable. The app may write meanwhile: a file that shrinks is filled up with zeros, one that grows
-is cut, so that the archive stays whole.
+files that the app made unreadable. The app may write meanwhile. A file is sent as long as it is when it is opened, so one that
+grows is cut; one that shrinks after that ends the archive as an error, since what was there cannot be sent any more.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from runner_agent import paths, tar_writer
 from runner_agent.paths import RefusedError
 from runner_agent.sync_request import zstd_module
 from runner_agent.sync_stage import over, refusal
 from runner_agent.workspace import Workspace
-from runner_agent.workspace_tree import OnDisk, Tree, ignore_rules
+from runner_agent.workspace_tree import OnDisk, Tree, ignore_rules, on_disk
 from sandbox_protocol import ignore as sync_ignore
 from sandbox_protocol.errors import StatusError
 
@@ -71,38 +72,51 @@ def _below(tree: Tree, raw: str, ignore: sync_ignore.Ignore) -> Iterator[tuple[s
     yield from (found for found in tree.walk(top, taken) if taken(*found))
 
 
+class ChangedError(Exception):
+    """A file of which the head was sent already cannot be sent to its end."""
+
+
 def archive(workspace: Workspace, selection: Selection) -> Iterator[bytes]:
-    """The archive in pieces of at most 256 KiB. Blocks between them, for as long as the disk needs."""
+    """The archive in pieces of at most 256 KiB. Blocks between them, as long as the disk needs. Raises ChangedError amid it."""
+    left = workspace.limits.total_bytes
     with workspace.open_tree() as tree:
         for path, entry in selection.entries:
             name = os.fsencode(path)
             try:
                 if entry.kind == "symlink":
-                    yield tar_writer.header(name, entry, os.fsencode(tree.read_link(path)))
+                    piece = tar_writer.header(name, entry, os.fsencode(tree.read_link(path)))
                 elif entry.kind == "directory":
-                    yield tar_writer.header(name, entry)
+                    piece = tar_writer.header(name, entry)
                 else:
                     fd = tree.open_file(path)
-                    yield tar_writer.header(name, entry)
-                    yield from _content(fd, entry.size)
             except (OSError, RefusedError):
                 continue  # removed or made unreadable since; nothing of it was sent yet
+            if entry.kind != "file":
+                yield piece
+                continue
+            with os.fdopen(fd, "rb", buffering=0) as file:
+                found = on_disk(os.fstat(fd))
+                left -= found.size
+                if left < 0:
+                    raise ChangedError(
+                        f"{paths.shown(path)} grew, and with it the files are over {workspace.limits.total_bytes} bytes"
+                    )
+                yield tar_writer.header(name, found)
+                yield from _content(file, path, found.size)
     yield tar_writer.END
 
 
-def _content(fd: int, size: int) -> Iterator[bytes]:
+def _content(file: IO[bytes], path: str, size: int) -> Iterator[bytes]:
     left = size
-    try:
-        while left:
-            try:
-                chunk = os.read(fd, min(left, _CHUNK))
-            except OSError:
-                chunk = b""
-            chunk = chunk or bytes(min(left, _CHUNK))
-            left -= len(chunk)
-            yield chunk
-    finally:
-        os.close(fd)
+    while left:
+        try:
+            chunk = file.read(min(left, _CHUNK))
+        except OSError as error:
+            raise ChangedError(f"{paths.shown(path)} cannot be read to its end: {error.strerror}") from error
+        if not chunk:
+            raise ChangedError(f"{paths.shown(path)} became shorter while it was sent")
+        left -= len(chunk)
+        yield chunk
     yield tar_writer.padding(size)
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tarfile
 import tempfile
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import IO, cast
 
-from sandbox_client import pauses
+from sandbox_client import pauses, unpacking
 from sandbox_client.api import Api, Request
-from sandbox_client.errors import ApiError, Busy, LocalFileError, Unavailable, Unreachable
+from sandbox_client.errors import ApiError, Busy, Unavailable, Unreachable
 from sandbox_client.records import FileChange, FileContent
 from sandbox_protocol.wire import TAR
 
@@ -58,26 +57,7 @@ async def export(api: Api, url_path: str, paths: Sequence[str], target: Path) ->
             async for chunk in answer.content.iter_chunked(1024 * 1024):
                 await asyncio.to_thread(spool.write, chunk)
         spool.seek(0)
-        return await asyncio.to_thread(_unpack, cast("IO[bytes]", spool), target)
-
-
-def _unpack(archive: IO[bytes], target: Path) -> list[str]:
-    """The archive comes from a pod that runs anybody's code: nothing may leave ``target``, be a device, or keep odd modes. Links
-    that lead out of it (an app may need such ones where it runs) are left out."""
-    written = []
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(fileobj=archive) as tar:
-            for member in tar:
-                try:
-                    tar.extract(member, target, filter="data")
-                except (tarfile.AbsoluteLinkError, tarfile.LinkOutsideDestinationError):
-                    continue
-                if not member.isdir():
-                    written.append(member.name)
-    except (OSError, tarfile.TarError) as error:
-        raise LocalFileError(f"cannot unpack into {target}: {error}") from error
-    return written
+        return await asyncio.to_thread(unpacking.unpack, cast("IO[bytes]", spool), target)
 
 
 async def changes(api: Api, url_path: str, cursor: str) -> AsyncGenerator[FileChange, None]:

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sandbox_client import execution, fetching, logs, syncing, waiting
+from sandbox_client import execution, fetching, logs, syncing, unpacking, waiting
 from sandbox_client.api import Api, Query, Request, json_request, path, path_below
 from sandbox_client.batches import Batched
 from sandbox_client.errors import ApiError, Forbidden, InvalidName, NeverReady, NotFound, Unavailable, Unreachable, WaitTimeout
@@ -223,8 +223,11 @@ class Sandbox:
         query = [("path", item) for item in paths]
         async with self._api.open(Request("GET", f"{self._verbs}/sync", query, {"Accept": TAR})) as answer:
             data = await answer.read()
-        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-            return {item.name: content.read() for item in tar if item.isreg() and (content := tar.extractfile(item))}
+        try:
+            with unpacking.opened(io.BytesIO(data)) as tar:
+                return {item.name: content.read() for item in tar if item.isreg() and (content := tar.extractfile(item))}
+        except tarfile.TarError as error:
+            raise Unreachable(f"the answer of {self.namespace}/{self.name} cannot be read: {error}") from error
 
     async def read_file(self, path: str, *, start: int = 0, end: int | None = None) -> FileContent:
         """One file as it is now, or its bytes from ``start`` up to ``end``; links inside the workspace are followed. Raises

@@ -131,7 +131,7 @@ async def test_an_export_brings_the_files_into_a_folder(api: FakeApi, shop: Sand
     assert await shop.export(tmp_path / "one", "a") == ["a"]
 
 
-@pytest.mark.parametrize(("name", "refused"), [("../escape", True), ("/escape", False), ("link/escape", False)])
+@pytest.mark.parametrize(("name", "refused"), [("../escape", True), ("/escape", True), ("link/escape", False)])
 async def test_an_export_never_leaves_its_folder(api: FakeApi, shop: Sandbox, tmp_path: Path, name: str, refused: bool) -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:

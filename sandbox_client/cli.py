@@ -21,12 +21,13 @@ from typing import Any
 
 import yaml
 
-from sandbox_client import sync_printing, waiting
+from sandbox_client import status_printing, sync_printing, waiting
 from sandbox_client.client import Client
 from sandbox_client.errors import ApiError, Conflict, Forbidden, NotFound, SandboxError, Stale, TooLarge, Unavailable
 from sandbox_client.impersonation import Impersonation
-from sandbox_client.log_printing import Printer, plain
-from sandbox_client.records import Condition, ProcessState, RunnerStatus
+from sandbox_client.log_printing import Printer
+from sandbox_client.printing import one_line, plain, say, say_content, say_shown
+from sandbox_client.records import Condition
 from sandbox_client.sync_printing import printed_bytes
 
 _NEXT_STEP: dict[type[SandboxError], str] = {
@@ -95,27 +96,27 @@ async def _apply(client: Client, arguments: argparse.Namespace) -> int:
         try:
             sandbox = await client.apply_manifest(manifest, force=arguments.force_conflicts)
         except Conflict as error:
-            print(f"Error: {error.describe()}", file=sys.stderr)
-            print("Next: --force-conflicts takes these fields over, as after `kubectl apply` or a suspension.", file=sys.stderr)
+            _say_error(error.describe())
+            say("Next: --force-conflicts takes these fields over, as after `kubectl apply` or a suspension.", error=True)
             return 1
-        print(f"sandboxrunner {sandbox.namespace}/{sandbox.name} applied")
+        say(f"sandboxrunner {sandbox.namespace}/{sandbox.name} applied")
         if arguments.wait:
             await sandbox.wait_ready(timeout=arguments.timeout)
-            print(f"sandboxrunner {sandbox.namespace}/{sandbox.name} is ready")
+            say(f"sandboxrunner {sandbox.namespace}/{sandbox.name} is ready")
     return 0
 
 
 async def _list(client: Client, arguments: argparse.Namespace) -> int:
     found = await client.list(all_namespaces=arguments.all_namespaces)
     if not found:
-        print("no runners here", file=sys.stderr)
+        say("no runners here", error=True)
     rows: list[tuple[str, ...]] = [("NAMESPACE", "NAME", "READY", "REASON", "APP")]
     for sandbox in found:
         conditions = {item.type: item for item in waiting.conditions(sandbox.resource)}
         ready, app = (conditions.get(kind, Condition(kind, "Unknown")) for kind in ("Ready", "AppReady"))
         rows.append((sandbox.namespace, sandbox.name, ready.status, ready.reason, app.reason))
-    for line in _table(rows) if found else ():
-        print(line)
+    for line in status_printing.table(rows) if found else ():
+        say(line)
     return 0
 
 
@@ -129,22 +130,21 @@ async def _sync(client: Client, arguments: argparse.Namespace) -> int:
         dry_run=arguments.dry_run,
     )
     for line in sync_printing.summary(done):
-        print(line)
+        say(one_line(line))
     for line in sync_printing.notes(done, arguments.name):
-        print(line, file=sys.stderr)
+        say(one_line(line), error=True)
     return 0
 
 
 async def _export(client: Client, arguments: argparse.Namespace) -> int:
     written = await client.sandbox(arguments.name).export(arguments.directory, *arguments.path)
-    print(f"{len(written)} files into {arguments.directory}")
+    say(f"{len(written)} files into {arguments.directory}")
     return 0
 
 
 async def _cat(client: Client, arguments: argparse.Namespace) -> int:
     found = await client.sandbox(arguments.name).read_file(arguments.path)
-    sys.stdout.buffer.write(found.content)
-    sys.stdout.buffer.flush()
+    say_content(found.content)
     return 0
 
 
@@ -153,14 +153,14 @@ async def _watch(client: Client, arguments: argparse.Namespace) -> int:
     async with contextlib.aclosing(changes):
         async for change in changes:
             size = "" if change.size is None else f" ({printed_bytes(change.size)})"
-            print(f"{change.type:<9}{change.origin:<5}{change.path}{size}".rstrip(), flush=True)
+            say(f"{one_line(change.type):<9}{one_line(change.origin):<5}{one_line(change.path)}{size}".rstrip(), flush=True)
     return 0
 
 
 async def _logs(client: Client, arguments: argparse.Namespace) -> int:
     terminal = sys.stdout.isatty()
     prefix = arguments.prefix if arguments.prefix is not None else terminal and arguments.process is None
-    printer = Printer(prefix=prefix, terminal=terminal and "NO_COLOR" not in os.environ, timestamps=arguments.timestamps)
+    printer = Printer(prefix=prefix, colours=terminal and not os.environ.get("NO_COLOR"), timestamps=arguments.timestamps)
     records = client.sandbox(arguments.name).log_records(
         follow=arguments.follow,
         tail_lines=arguments.tail,
@@ -171,7 +171,7 @@ async def _logs(client: Client, arguments: argparse.Namespace) -> int:
     )
     async with contextlib.aclosing(records):
         async for batch in records.batches:
-            print("".join(map(printer.show, batch)), end="", flush=arguments.follow)
+            say_shown("".join(map(printer.show, batch)), flush=arguments.follow)
     return 0
 
 
@@ -184,22 +184,22 @@ async def _status(client: Client, arguments: argparse.Namespace) -> int:
         # what the agent says now, not what the controller heard a moment ago
         now = (status.condition(item.type) if status is not None else None) or item
         message = "(see above)" if now.message in told else plain(now.message).replace("\n", f"\n{'':<43}")
-        print(f"{now.type:<13}{now.status:<8}{now.reason:<22}{message}".rstrip())
+        say(f"{one_line(now.type):<13}{one_line(now.status):<8}{one_line(now.reason):<22}{message}".rstrip())
         told.add(now.message)
     if status is not None:
-        print(_describe(status))
+        say(status_printing.described(status))
         return 0
     match verdict:
         case waiting.Waiting():
-            print("It is not ready yet.")
+            say("It is not ready yet.")
         case waiting.Hopeless(found):
-            print(f"It will not become ready until somebody acts on {found.type}.")
+            say(f"It will not become ready until somebody acts on {found.type}.")
     return 1
 
 
 async def _restart(client: Client, arguments: argparse.Namespace) -> int:
     state = await client.sandbox(arguments.name).restart(process=arguments.process, grace_period_seconds=arguments.grace_period)
-    print(f"{state.name}: {state.state}{f', pid {state.pid}' if state.pid else ''}")
+    say(one_line(f"{state.name}: {state.state}{f', pid {state.pid}' if state.pid else ''}"))
     return 0
 
 
@@ -208,7 +208,7 @@ async def _exec(client: Client, arguments: argparse.Namespace) -> int:
 
     terminal = arguments.tty and sys.stdin.isatty()
     if arguments.tty and not terminal:
-        print("no terminal for the command: standard input is none here", file=sys.stderr)
+        say("no terminal for the command: standard input is none here", error=True)
     sandbox = client.sandbox(arguments.name)
     async with sandbox.exec_session(*arguments.words, stdin=arguments.stdin, tty=terminal) as session:
         return await attach(session, stdin=arguments.stdin, terminal=terminal)
@@ -218,12 +218,12 @@ async def _preview(client: Client, arguments: argparse.Namespace) -> int:
     sandbox = client.sandbox(arguments.name)
     if arguments.revoke:
         await sandbox.revoke_previews()
-        print("all previews of this runner are ended")
+        say("all previews of this runner are ended")
         return 0
     preview = await sandbox.preview(port=arguments.port, expiration_seconds=arguments.seconds, reload=arguments.reload)
-    print(preview.url)
+    say(one_line(preview.url))
     minutes = (preview.expires - datetime.now(UTC)).total_seconds() / 60
-    print(f"valid for {minutes:.0f} min; whoever has this URL sees the app", file=sys.stderr)
+    say(f"valid for {minutes:.0f} min; whoever has this URL sees the app", error=True)
     if arguments.open:
         await asyncio.to_thread(webbrowser.open, preview.url)
     return 0
@@ -237,81 +237,26 @@ async def _use(client: Client, arguments: argparse.Namespace) -> int:
     if wanted is None:
         there = [(_DEFAULT, "The template's default image."), *((one.name, one.description) for one in known)]
         rows = [("LANGUAGE", "USED", "IMAGE"), *((name, "yes" if name == used else "", text) for name, text in there)]
-        print("\n".join(_table(rows)))
+        say("\n".join(status_printing.table(rows)))
         return 0
     if wanted not in (_DEFAULT, *(one.name for one in known)):
         listed = ", ".join([_DEFAULT, *(one.name for one in known)])
         raise ValueError(f"the template of {arguments.name} has no image for {wanted}; it has {listed}")
     if wanted == used:
-        print(f"{arguments.name} uses {wanted} already")
+        say(f"{arguments.name} uses {wanted} already")
         return 0
     await sandbox.use(None if wanted == _DEFAULT else wanted)
     if "image" in spec:
-        print(f"spec.image, {spec['image']}, is given up")
+        say(f"spec.image, {one_line(spec['image'])}, is given up")
     image = "the default image" if wanted == _DEFAULT else f"the image for {wanted}"
-    print(f"{arguments.name} gets a new pod with {image} of its template; its files stay")
+    say(f"{arguments.name} gets a new pod with {image} of its template; its files stay")
     return 0
 
 
 async def _delete(client: Client, arguments: argparse.Namespace) -> int:
     await client.sandbox(arguments.name).delete(wait=arguments.wait, timeout=arguments.timeout)
-    print(f"sandboxrunner {arguments.name} deleted")
+    say(f"sandboxrunner {arguments.name} deleted")
     return 0
-
-
-def _describe(status: RunnerStatus) -> str:
-    lines = _table(
-        [
-            ("PROCESS", "STATE", "READY", "PORT", "RESTARTS", "COMMAND"),
-            *(
-                (
-                    one.name,
-                    _state(one),
-                    "yes" if one.ready else "no",
-                    _port(one),
-                    str(one.restarts),
-                    " ".join(one.command),
-                )
-                for one in status.processes
-            ),
-        ]
-    )
-    for one in status.processes:
-        if one.message:
-            lines += [f"{one.name}: {plain(line)}" for line in one.message.splitlines()]
-    install = status.install
-    if install.state != "None":
-        lines.append(f"install      {install.state}: {' '.join(install.command)}")
-    lines += [
-        f"listening    {', '.join(f'{address}:{port}' for address, port in status.listening) or '-'}",
-        f"revision     {status.revision or '-'}",
-        f"usage        {', '.join(f'{name} {_amount(name, value)}' for name, value in status.usage.items())}",
-    ]
-    return "\n".join(lines)
-
-
-def _port(process: ProcessState) -> str:
-    """Where it was to listen and, if that is another port, where it does."""
-    elsewhere = process.listening is not None and process.listening != process.port
-    return f"{process.port} ({process.listening})" if elsewhere else str(process.port or "-")
-
-
-def _amount(name: str, value: int) -> str:
-    """By its name: bytes, a yes or no, or a count."""
-    if name.endswith("Bytes"):
-        return printed_bytes(value)
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
-
-
-def _state(process: ProcessState) -> str:
-    ended = f" ({process.exit_code})" if process.exit_code is not None else ""
-    reason = f", {process.reason}" if process.reason else ""
-    return f"{process.state}{ended}{reason}"
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _manifests(filename: str) -> list[dict[str, Any]]:
@@ -334,11 +279,16 @@ def _given(text: str) -> str:
     return text
 
 
+def _say_error(message: str) -> None:
+    """Further lines are indented: one that is an app's cannot pass for our next step."""
+    say("Error: " + re.sub(r"\n(?!  )", "\n  ", message), error=True)
+
+
 def _complain(message: str, kind: type[BaseException]) -> None:
-    print(f"Error: {message}", file=sys.stderr)
+    _say_error(message)
     step = next((text for known, text in _NEXT_STEP.items() if issubclass(kind, known)), None)
     if step:
-        print(f"Next: {step}", file=sys.stderr)
+        say(f"Next: {step}", error=True)
 
 
 def _connection_options(*, after: bool) -> argparse.ArgumentParser:

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import re
-
+from sandbox_client.printing import clean, one_line
 from sandbox_client.records import LogRecord
 
 _COLOURS = (36, 32, 33, 35, 34, 31)
 _FIXED = {"agent": 90, "install": 37}
 _WIDTH = 8
 """Of the names: most are shorter, and lines begin below each other."""
-_CONTROL = re.compile(
-    r"(\x1b\[[0-9;:]*m)"  # colours, which stay
-    r"|\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: cursor, screen, modes
-    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC: title, clipboard, links
-    r"|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
-)
-
-
-def plain(text: str) -> str:
-    """What an app says, without what would move the terminal's cursor, or its colours; lines stay."""
-    return "\n".join(_CONTROL.sub("", line) for line in text.split("\n"))
 
 
 class Printer:
-    """``terminal``: in colours, and without what an app could do to a terminal with control sequences (its colours stay)."""
+    """``colours``: ours for the names of processes, and those of the app. Whatever else an app could do to a terminal is left
+    out always."""
 
-    def __init__(self, *, prefix: bool, terminal: bool, timestamps: bool) -> None:
+    def __init__(self, *, prefix: bool, colours: bool, timestamps: bool) -> None:
         self._prefix = prefix
-        self._terminal = terminal
+        self._coloured = colours
         self._timestamps = timestamps
         self._colours: dict[str, int] = dict(_FIXED)
         self._within: tuple[str, str] | None = None
@@ -36,7 +25,7 @@ class Printer:
     def show(self, record: LogRecord) -> str:
         """What to print, line end included; parts of a line are joined unless another process comes between."""
         writer = (record.process, record.stream)
-        text = _harmless(record.text) if self._terminal else record.text
+        text = clean(record.text.rpartition("\r")[2], colours=self._coloured)  # of a progress bar, how it ended
         start = ""
         if self._within != writer:
             start = ("\n" if self._within is not None else "") + self._head(record)
@@ -47,16 +36,11 @@ class Printer:
         time = f"{record.time.isoformat(timespec='milliseconds').replace('+00:00', 'Z')} " if self._timestamps else ""
         if not self._prefix:
             return time
-        name = f"{record.process:<{_WIDTH}} | "
-        if self._terminal:
+        name = f"{one_line(record.process):<{_WIDTH}} | "
+        if self._coloured:
             colour = self._colours.setdefault(record.process, _COLOURS[(len(self._colours) - len(_FIXED)) % len(_COLOURS)])
             name = f"\x1b[{colour}m{name}\x1b[0m"
         return time + name
 
     def _end(self, text: str) -> str:
-        return "\x1b[0m\n" if self._terminal and "\x1b" in text else "\n"
-
-
-def _harmless(text: str) -> str:
-    """A progress bar that wrote its line again and again is shown as it ended."""
-    return _CONTROL.sub(lambda match: match[1] or "", text.rpartition("\r")[2])
+        return "\x1b[0m\n" if self._coloured and "\x1b" in text else "\n"

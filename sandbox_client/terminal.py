@@ -10,24 +10,32 @@ import sys
 import termios
 import threading
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TextIO
 
-from sandbox_client.execution import ExecSession
+from sandbox_client.execution import ExecSession, OutputStream
+from sandbox_client.printing import Stream
 
 _PIECE = 32 * 1024
+_OUT: dict[OutputStream, Callable[[], TextIO]] = {"stdout": lambda: sys.stdout, "stderr": lambda: sys.stderr}
 
 
 async def attach(session: ExecSession, *, stdin: bool, terminal: bool) -> int:
-    """Until the command ends; its exit code. The terminal is raw meanwhile: every key, Ctrl-C too, goes to the command."""
+    """Until the command ends; its exit code. With ``terminal`` ours is raw meanwhile, in both directions: every key, Ctrl-C too,
+    goes to the command, and what it writes draws on our screen. Without, a terminal gets its output cleaned."""
     with _raw() if terminal else contextlib.nullcontext(), _sizes(session) if terminal else contextlib.nullcontext():
         if stdin:
             # a thread, because a file cannot be polled; a daemon, because nothing ends a read of a terminal
             loop = asyncio.get_running_loop()
             threading.Thread(target=_pump, args=(session, loop, terminal), daemon=True).start()
+        shown = {} if terminal else {name: Stream() for name, out in _OUT.items() if out().isatty()}
         async for stream, data in session.output():
-            out = sys.stdout if stream == "stdout" else sys.stderr
-            out.buffer.write(data)
-            out.buffer.flush()
+            out = _OUT[stream]().buffer
+            out.write(shown[stream].show(data).encode() if stream in shown else data)
+            out.flush()
+        for stream, left in shown.items():
+            _OUT[stream]().buffer.write(left.end().encode())
+            _OUT[stream]().buffer.flush()
     assert session.exit_code is not None
     return session.exit_code
 

@@ -16,24 +16,24 @@ def record(text: str, process: str = "web", *, partial: bool = False) -> LogReco
     return LogRecord("c", T0, process, "stdout", text, partial)
 
 
-def test_lines_come_as_they_are_where_no_person_looks_on() -> None:
-    printer = Printer(prefix=False, terminal=False, timestamps=False)
-    assert printer.show(record("\x1b[31mred\x1b]0;title\x07")) == "\x1b[31mred\x1b]0;title\x07\n"
+def test_without_colours_an_app_has_none_either() -> None:
+    printer = Printer(prefix=False, colours=False, timestamps=False)
+    assert printer.show(record("\x1b[31mred\x1b]0;title\x07")) == "red\n"
 
 
 def test_each_process_has_its_name_and_colour() -> None:
-    printer = Printer(prefix=True, terminal=True, timestamps=False)
+    printer = Printer(prefix=True, colours=True, timestamps=False)
     shown = [printer.show(record("x", process)) for process in ("web", "worker", "web")]
     assert shown[0] == shown[2] == "\x1b[36mweb      | \x1b[0mx\n"
     assert shown[1] == "\x1b[32mworker   | \x1b[0mx\n"
 
 
 def test_the_time_stands_in_front() -> None:
-    assert Printer(prefix=True, terminal=False, timestamps=True).show(record("x")) == "2026-01-02T03:04:05.000Z web      | x\n"
+    assert Printer(prefix=True, colours=False, timestamps=True).show(record("x")) == "2026-01-02T03:04:05.000Z web      | x\n"
 
 
 def test_parts_of_a_line_are_joined_unless_another_process_comes_between() -> None:
-    printer = Printer(prefix=False, terminal=False, timestamps=False)
+    printer = Printer(prefix=False, colours=False, timestamps=False)
     assert printer.show(record("a", partial=True)) + printer.show(record("b")) == "ab\n"
     assert printer.show(record("a", partial=True)) + printer.show(record("x", "worker")) == "a\nx\n"
 
@@ -51,4 +51,4 @@ def test_parts_of_a_line_are_joined_unless_another_process_comes_between() -> No
     ],
 )
 def test_an_app_cannot_reach_through_to_the_terminal(text: str, shown: str) -> None:
-    assert Printer(prefix=False, terminal=True, timestamps=False).show(record(text)) == f"{shown}\n"
+    assert Printer(prefix=False, colours=True, timestamps=False).show(record(text)) == f"{shown}\n"

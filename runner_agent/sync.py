@@ -319,7 +319,11 @@ class SyncService:
     async def _archive(self, request: web.Request) -> web.StreamResponse:
         workspace = self._workspace
         headers = {"Content-Type": TAR, "Cache-Control": "no-store", **_etag(workspace.revision)}
-        selection = await asyncio.to_thread(sync_download.select, workspace, request.query.getall("path", []))
+
+        def gone() -> bool:
+            return request.transport is None or request.transport.is_closing()
+
+        selection = await asyncio.to_thread(sync_download.select, workspace, request.query.getall("path", []), gone)
         pieces: Iterator[bytes] = sync_download.batches(sync_download.archive(workspace, selection))
         if "zstd" in request.headers.get("Accept-Encoding", ""):
             headers["Content-Encoding"] = "zstd"

@@ -8,7 +8,7 @@ grows is cut; one that shrinks after that ends the archive as an error, since wh
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -19,9 +19,13 @@ from runner_agent.sync_stage import over, refusal
 from runner_agent.workspace import Workspace
 from runner_agent.workspace_tree import OnDisk, Tree, ignore_rules, on_disk
 from sandbox_protocol import ignore as sync_ignore
-from sandbox_protocol.errors import StatusError
+from sandbox_protocol.errors import Cause, StatusError
 
 _CHUNK = 256 * 1024
+_LOOK_UP = 256
+"""Entries between two looks whether somebody still waits."""
+PATHS = 1000
+"""That one request may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +36,30 @@ class Selection:
     bytes: int
 
 
-def select(workspace: Workspace, asked: Sequence[str]) -> Selection:
-    """StatusError: 404 names a path that is not there, 413 when more than a sync may carry would have to be sent. Blocks."""
+class GoneError(ConnectionError):
+    """Nobody waits for the answer any more."""
+
+
+def select(workspace: Workspace, asked: Sequence[str], gone: Callable[[], bool] = lambda: False) -> Selection:
+    """StatusError: 404 names a path that is not there, 413 when more than a sync may carry would have to be sent. Blocks, for one
+    walk over the tree however many paths are asked for; GoneError soon after ``gone`` says so."""
     limits = workspace.limits
     found: dict[str, OnDisk] = {}
-    total = 0
+    total = seen = 0
+
+    def waiting() -> None:
+        nonlocal seen
+        seen += 1
+        if seen % _LOOK_UP == 0 and gone():
+            raise GoneError
+
     with workspace.open_tree() as tree:
         ignore = ignore_rules(tree)
-        for raw in asked or ("",):
-            for path, entry in _below(tree, raw, ignore):
+        tops = _parsed(asked)
+        named = set(tops)
+        for top in tops:
+            below = _below(tree, top, ignore, waiting) if not _covered(top, named, ignore) else _alone(tree, top)
+            for path, entry in below:
                 if entry.kind == "other" or path in found:
                     continue
                 found[path] = entry
@@ -52,24 +71,48 @@ def select(workspace: Workspace, asked: Sequence[str]) -> Selection:
     return Selection(tuple(found.items()), total)
 
 
-def _below(tree: Tree, raw: str, ignore: sync_ignore.Ignore) -> Iterator[tuple[str, OnDisk]]:
+def _parsed(asked: Sequence[str]) -> list[str]:
+    """Each path once, those above others first."""
+    if len(asked) > PATHS:
+        message = f"path is given {len(asked)} times; {PATHS} are allowed. Name folders, or ask more than once."
+        raise StatusError(400, message, causes=[Cause("path", "LimitExceeded", message)])
     try:
-        top = paths.parse(raw or ".")
-        entry = tree.look(top) if top else None
+        return sorted({paths.parse(raw or ".") for raw in asked or ("",)})
     except RefusedError as error:
         raise refusal([error.cause], 1) from error
-    if top and entry is None:
+
+
+def _covered(top: str, named: set[str], ignore: sync_ignore.Ignore) -> bool:
+    """Whether what is below ``top`` comes with another path that was asked for."""
+    above = [one for one in (("", *paths.ancestors(top)) if top else ()) if one in named]
+    return any(_ignored(one, ignore) for one in above) or (bool(above) and not _ignored(top, ignore))
+
+
+def _ignored(top: str, ignore: sync_ignore.Ignore) -> bool:
+    return bool(top) and ignore.reason(top, directory=True) is not None
+
+
+def _alone(tree: Tree, top: str) -> Iterator[tuple[str, OnDisk]]:
+    try:
+        entry = tree.look(top)
+    except RefusedError as error:
+        raise refusal([error.cause], 1) from error
+    if entry is None:
         raise StatusError(404, f"there is no {paths.shown(top)} in the workspace")
-    if entry is not None:
-        yield top, entry
+    yield top, entry
+
+
+def _below(tree: Tree, top: str, ignore: sync_ignore.Ignore, waiting: Callable[[], None]) -> Iterator[tuple[str, OnDisk]]:
+    """``top`` and what is below it. Calls ``waiting`` for each entry that is looked at, left out or not."""
+    for path, entry in _alone(tree, top) if top else ():
+        yield path, entry
         if entry.kind != "directory":
             return
-    everything = bool(top) and ignore.reason(top, directory=True) is not None
-
-    def taken(path: str, below: OnDisk) -> bool:
-        return everything or ignore.reason(path, directory=below.kind == "directory") is None
-
-    yield from (found for found in tree.walk(top, taken) if taken(*found))
+    everything = _ignored(top, ignore)
+    for path, entry in tree.walk(top, lambda path, _: everything or ignore.reason(path, directory=True) is None):
+        waiting()
+        if everything or ignore.reason(path, directory=entry.kind == "directory") is None:
+            yield path, entry
 
 
 class ChangedError(Exception):

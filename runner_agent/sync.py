@@ -24,7 +24,8 @@ from runner_agent.journal import FULL
 from runner_agent.reading import Effect, Reading
 from runner_agent.sync_feeding import Feeding
 from runner_agent.sync_file import Files
-from runner_agent.sync_request import Options, Receiver, precondition
+from runner_agent.sync_options import Options
+from runner_agent.sync_request import Receiver, precondition
 from runner_agent.sync_stage import Stage, over
 from runner_agent.touch import touch
 from runner_agent.workspace import FAILED, Announce, Outcome, Told, Workspace

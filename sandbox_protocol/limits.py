@@ -12,7 +12,7 @@ class SyncLimits:
     body_bytes: int = 64 * 1024 * 1024
     """Bytes of the request body as it travels. 64 MiB pass the API server well inside its 60 s."""
     json_body_bytes: int = 64 * 1024 * 1024
-    """JSON is held in memory while it is parsed, so the agent's memory limit must exceed this about threefold."""
+    """JSON is held in memory while it is parsed: three times its bytes, whatever its characters, beside what the agent has."""
     total_bytes: int = 512 * 1024 * 1024
     """Bytes written by one sync after decompression."""
     file_bytes: int = 256 * 1024 * 1024

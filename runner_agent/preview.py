@@ -95,7 +95,9 @@ class Preview:
         scripts = self._scripts(request, port, framework)
         origin = public_origin(request)
 
-        def still(_: bytes) -> bool:
+        def still(target: bytes) -> bool:
+            if target.startswith(injection.PATH) and request.get(injection.HEADER) is not None:
+                return False  # ours, though its headers are those of what the app was asked for
             self._activity.visited_from(peer)
             same = process is None or (process.command is command and not process.restarting_by_us)
             return same and self._address(port) == address and (inside or self._worlds.known(port) == world)

@@ -302,6 +302,19 @@ async def test_a_script_and_its_questions_are_answered_on_a_preview_that_asks_fo
     assert isinstance(await scene.preview(asked("/.sandbox/reload.js"), ""), Forward)  # the app's own path else
 
 
+async def test_a_script_of_ours_is_not_the_app_s_though_it_is_asked_for_with_the_same_headers(scene: Scene) -> None:
+    scene.supervisor.web.ready = True
+    decision = await scene.preview(request("X-Sandbox-Inject: reload"), "10.0.0.1")
+    assert isinstance(decision, Forward)
+    assert decision.still is not None
+    assert decision.still(b"/other.js")
+    assert not decision.still(b"/.sandbox/reload.js")
+    plain = await scene.preview(request(), "10.0.0.1")
+    assert isinstance(plain, Forward)
+    assert plain.still is not None
+    assert plain.still(b"/.sandbox/of-the-app")
+
+
 async def test_only_a_get_of_a_page_is_given_up_when_it_hangs(scene: Scene) -> None:
     for lines, seconds in (
         (["Accept: text/html"], 10.0),

@@ -71,6 +71,11 @@ def asks_for_page(request: Head) -> bool:
     return (request.get(b"accept") or b"").lstrip().startswith(b"text/html") and not by_script
 
 
+def is_ours(target: bytes, request: Head) -> bool:
+    """Whether we answer to ``target``, asked for with the headers of ``request``, and not the app."""
+    return target.startswith(PATH) and request.get(HEADER) is not None
+
+
 def wants_scripts(request: Head) -> bool:
     """A part of a page (Range) is no page."""
     return request.get(HEADER) is not None and asks_for_page(request) and request.get(b"range") is None

@@ -66,7 +66,7 @@ class Preview:
         self._hung: Memo[tuple[int, bytes], int] = Memo(_HANGING)
 
     async def __call__(self, request: Head, peer: str) -> Forward | Reply:
-        ours = request.target.startswith(injection.PATH) and request.get(injection.HEADER) is not None
+        ours = injection.is_ours(request.target, request)
         if not ours:  # a page that waits for news is no visit
             self._activity.visited_from(peer)
         try:
@@ -96,7 +96,7 @@ class Preview:
         origin = public_origin(request)
 
         def still(target: bytes) -> bool:
-            if target.startswith(injection.PATH) and request.get(injection.HEADER) is not None:
+            if injection.is_ours(target, request):
                 return False  # ours, though its headers are those of what the app was asked for
             self._activity.visited_from(peer)
             same = process is None or (process.command is command and not process.restarting_by_us)

@@ -25,7 +25,7 @@ from sandbox_client.credentials import Credentials, tls_context
 from sandbox_client.errors import ApiError, InvalidName, Unreachable
 from sandbox_client.impersonation import PREFIX
 from sandbox_client.kubeconfig import Connection
-from sandbox_protocol.dns_names import name_fault
+from sandbox_protocol.dns_names import name_fault, namespace_fault
 from sandbox_protocol.entry_names import shown
 
 Query = Sequence[tuple[str, str]]
@@ -44,10 +44,21 @@ def path(*segments: str) -> str:
 
     A name is never escaped into its segment: the API server decodes ``%2F``, and ``shop/proxy`` would lead to an app.
     """
-    for segment in segments:
-        if fault := name_fault(segment):
-            raise InvalidName(fault)
-    return "/" + "/".join(segments)
+    return "/" + "/".join(map(checked_name, segments))
+
+
+def checked_name(name: str) -> str:
+    """The same. Raises InvalidName for what no object can be called."""
+    if fault := name_fault(name):
+        raise InvalidName(fault)
+    return name
+
+
+def checked_namespace(namespace: str) -> str:
+    """The same. Raises InvalidName for what no namespace can be called."""
+    if fault := namespace_fault(namespace):
+        raise InvalidName(fault)
+    return namespace
 
 
 def path_below(target: str) -> str:

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from sandbox_client import kubeconfig
-from sandbox_client.api import Api, Request, json_request, path
-from sandbox_client.errors import InvalidName
+from sandbox_client.api import Api, Request, checked_name, checked_namespace, json_request, path
 from sandbox_client.impersonation import Impersonation
 from sandbox_client.kubeconfig import Connection
 from sandbox_client.sandbox import Sandbox
 from sandbox_protocol import names
-from sandbox_protocol.dns_names import name_fault, namespace_fault
 
 FIELD_MANAGER = "appstudio-sandbox-client"
 
@@ -23,7 +21,7 @@ class Client:
 
     def __init__(self, connection: Connection, *, namespace: str | None = None) -> None:
         self.api = Api(connection)
-        self.namespace = _checked(namespace or connection.namespace)
+        self.namespace = checked_namespace(namespace or connection.namespace)
 
     @classmethod
     def from_kubeconfig(
@@ -59,7 +57,7 @@ class Client:
 
     async def list(self, *, namespace: str | None = None, all_namespaces: bool = False) -> list[Sandbox]:
         """Runners in name order."""
-        scope = [] if all_namespaces else ["namespaces", _checked(namespace or self.namespace)]
+        scope = [] if all_namespaces else ["namespaces", checked_namespace(namespace or self.namespace)]
         found = await self.api.json(Request("GET", path("apis", names.GROUP, names.VERSION, *scope, names.PLURAL)))
         return [Sandbox(self.api, item["metadata"]["namespace"], item["metadata"]["name"], item) for item in found["items"]]
 
@@ -83,7 +81,7 @@ class Client:
                 f"not a {names.GROUP}/{names.VERSION} {names.KIND}: {manifest.get('apiVersion')} {manifest.get('kind')}"
             )
         metadata = {"namespace": self.namespace, **(manifest.get("metadata") or {})}
-        _checked(metadata["namespace"])
+        checked_namespace(metadata["namespace"])
         url_path = path(
             "apis", names.GROUP, names.VERSION, "namespaces", metadata["namespace"], names.PLURAL, metadata.get("name", "")
         )
@@ -101,18 +99,6 @@ class Client:
         return {
             "apiVersion": f"{names.GROUP}/{names.VERSION}",
             "kind": names.KIND,
-            "metadata": {"name": _checked_name(name), "namespace": _checked(namespace or self.namespace)},
+            "metadata": {"name": checked_name(name), "namespace": checked_namespace(namespace or self.namespace)},
             "spec": dict(spec or {}),
         }
-
-
-def _checked(namespace: str) -> str:
-    if fault := namespace_fault(namespace):
-        raise InvalidName(fault)
-    return namespace
-
-
-def _checked_name(name: str) -> str:
-    if fault := name_fault(name):
-        raise InvalidName(fault)
-    return name

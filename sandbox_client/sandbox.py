@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from sandbox_client import execution, fetching, logs, syncing, unpacking, waiting
-from sandbox_client.api import Api, Query, Request, json_request, path, path_below
+from sandbox_client.api import Api, Query, Request, checked_namespace, json_request, path, path_below
 from sandbox_client.batches import Batched
-from sandbox_client.errors import ApiError, Forbidden, InvalidName, NeverReady, NotFound, Unavailable, Unreachable, WaitTimeout
+from sandbox_client.errors import ApiError, Forbidden, NeverReady, NotFound, Unavailable, Unreachable, WaitTimeout
 from sandbox_client.execution import ExecResult
 from sandbox_client.records import (
     FileChange,
@@ -33,7 +33,6 @@ from sandbox_client.records import (
 )
 from sandbox_client.syncing import FolderSync
 from sandbox_protocol import names
-from sandbox_protocol.dns_names import namespace_fault
 from sandbox_protocol.wire import TAR, DriftMode, RestartMode, Stream, SyncMode, SyncResult
 
 READY_SECONDS = 180.0
@@ -50,10 +49,8 @@ class Sandbox:
     InvalidName for a name or namespace that cannot be one."""
 
     def __init__(self, api: Api, namespace: str, name: str, resource: Mapping[str, Any] | None = None) -> None:
-        if fault := namespace_fault(namespace):
-            raise InvalidName(fault)
         self._api = api
-        self.namespace = namespace
+        self.namespace = checked_namespace(namespace)
         self.name = name
         self.resource: dict[str, Any] = dict(resource or {})
         self._collection = path("apis", names.GROUP, names.VERSION, "namespaces", namespace, names.PLURAL)

@@ -6,17 +6,16 @@ to a URL that we build later. Only what follows ``proxy/`` stays as it was sent:
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from sandbox_protocol import names
+from sandbox_protocol.dns_names import name_fault, namespace_fault
 from sandbox_protocol.errors import StatusError
 
 PREFIX = f"/apis/{names.SUBRESOURCE_GROUP}/{names.VERSION}"
 
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 # Of a path prefix that means a runner: namespaces/{ns}/sandboxrunners/{name}/{verb}
 _SEGMENTS = 5
 
@@ -42,15 +41,15 @@ def parse(raw_path: str) -> Target:
         raise StatusError(404, "the server could not find the requested resource")
     below = f"/{parts[_SEGMENTS]}" if len(parts) > _SEGMENTS else ""
     return Target(
-        _checked(parts[1], _LABEL, 63, "namespace"),
-        _checked(parts[3], _SUBDOMAIN, 253, "name"),
-        _checked(parts[4], _LABEL, 63, "subresource"),
+        _checked(parts[1], namespace_fault, "namespace"),
+        _checked(parts[3], name_fault, "name"),
+        _checked(parts[4], namespace_fault, "subresource"),
         below,
     )
 
 
-def _checked(segment: str, form: re.Pattern[str], limit: int, what: str) -> str:
+def _checked(segment: str, fault: Callable[[str], str], what: str) -> str:
     text = unquote_to_bytes(segment).decode("ascii", "replace")
-    if len(text) > limit or not form.fullmatch(text):
+    if fault(text):
         raise StatusError(404, f"the {what} in the path is not a DNS name: {text[:80]!r}")
     return text
